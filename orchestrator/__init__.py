@@ -1,0 +1,1 @@
+"""Brings the line up and keeps it up: settings, services, supervisor, health."""

@@ -1,0 +1,1 @@
+"""The shared vocabulary: errors, events, rows; and where they are kept."""

@@ -1,0 +1,1 @@
+"""The work: capture, inference, labeling, retraining, recording."""

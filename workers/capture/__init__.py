@@ -1,0 +1,1 @@
+"""Cameras and triggers of a station."""

@@ -1,0 +1,60 @@
+"""What every detector promises: prediction of frames, and a model file that can be checked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+Image = NDArray[np.uint8] | NDArray[np.uint16]
+"""(H, W) grey or (H, W, 3) BGR, 8 or 16 bit: what `storage.images.decode` returns."""
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a detector said of one image.
+
+    anomaly_score is in [0, 1], higher is worse: 0.5 is the calibrated threshold (target false-reject rate) and the
+    scale is monotone in raw_score. anomaly_map is (h, w) float32 in the detector's own resolution, on the same scale.
+    """
+
+    anomaly_score: float
+    raw_score: float
+    anomaly_map: NDArray[np.float32]
+    probabilities: dict[str, float] = field(default_factory=dict)
+    embedding: NDArray[np.float32] | None = None
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """How raw scores of held-out known-good parts became thresholds; kept with the model, shown to the auditor."""
+
+    good_raw_scores: tuple[float, ...]
+    target_false_reject_rate: float
+    raw_threshold: float
+    false_reject_interval: tuple[float, float]
+
+
+class Detector(Protocol):
+    """A model ready to score: one per inference worker, called from one thread."""
+
+    name: str
+    version: str
+    image_size: int
+    """Pixels of the square input; a frame is decoded no smaller than this on either side."""
+    calibration: Calibration
+
+    def predict(self, images: Sequence[Image]) -> list[Prediction]:
+        """Score a batch; images may differ in size. One prediction per image, in order."""
+        ...
+
+    def save(self, folder: Path) -> str:
+        """Write safetensors and model.yaml into the folder; return the artefact's SHA-256."""
+        ...
+
+
+Configuration = dict[str, Any]

@@ -1,0 +1,1 @@
+"""Scores frames and decides verdicts."""

@@ -1,0 +1,1 @@
+"""Teaches and retrains models."""

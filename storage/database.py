@@ -1,0 +1,136 @@
+"""The connection to Postgres, and its schema's version."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import alembic.command
+import alembic.config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from alembic.script.revision import ResolutionError
+from sqlalchemy import Connection, create_engine, text
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.orm import Session
+
+from storage.errors import DatabaseUnavailable, SchemaOutdated
+
+MIGRATIONS = Path(__file__).resolve().parent.parent / "migrations"
+MIGRATION_LOCK = 0xAD11E  # advisory lock: two programs never migrate at once
+
+
+class Database:
+    """A pool of connections. `with database.begin() as session` is one transaction, committed at its end."""
+
+    def __init__(self, url: str, pool_size: int = 4) -> None:
+        self.url = sqlalchemy_url(url)
+        self.engine = create_engine(
+            self.url,
+            pool_size=pool_size,
+            max_overflow=pool_size,
+            pool_timeout=10,
+            connect_args={"connect_timeout": 5, "application_name": "adline"},
+        )
+
+    @contextmanager
+    def begin(self) -> Iterator[Session]:
+        """One transaction; DatabaseUnavailable when Postgres does not answer or has no room to write."""
+        try:
+            with Session(self.engine, expire_on_commit=False) as session, session.begin():
+                yield session
+        except DBAPIError as error:
+            if isinstance(error, OperationalError | InterfaceError) or error.connection_invalidated:
+                raise unavailable(self.url, error) from error
+            raise
+
+    def close(self) -> None:
+        self.engine.dispose()
+
+
+def sqlalchemy_url(url: str) -> str:
+    """Accept what people write (postgres://…, postgresql://…) and name the driver."""
+    for prefix in ("postgresql://", "postgres://"):
+        if url.startswith(prefix):
+            return "postgresql+psycopg2://" + url[len(prefix) :]
+    return url
+
+
+def unavailable(url: str, error: Exception) -> DatabaseUnavailable:
+    """Say which server, without its password, and what it said."""
+    said = str(getattr(error, "orig", None) or error).strip().splitlines()
+    return DatabaseUnavailable(f"{make_url(url).render_as_string(hide_password=True)}: {said[0] if said else error!r}")
+
+
+def migrate(url: str) -> None:
+    """Bring the schema to the version this code needs; a newer one is refused."""
+    with connection(url) as connected, connected.begin():
+        connected.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": MIGRATION_LOCK})
+        refuse_newer_schema(connected)
+        alembic.command.upgrade(alembic_config(connected), "head")
+
+
+def downgrade(url: str, revision: str) -> None:
+    """Take the schema back to a revision (`base` is empty)."""
+    with connection(url) as connected, connected.begin():
+        connected.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": MIGRATION_LOCK})
+        alembic.command.downgrade(alembic_config(connected), revision)
+
+
+def check_schema(url: str) -> str:
+    """The schema's revision when it is the one this code needs; SchemaOutdated with both revisions when not."""
+    with connection(url) as connected:
+        refuse_newer_schema(connected)
+        found, wanted = current_revision(connected), head_revision()
+    if found != wanted:
+        raise SchemaOutdated(
+            f"the database is at {found or 'no revision'}, this version needs {wanted}: run `adline db migrate`"
+        )
+    return wanted
+
+
+def refuse_newer_schema(connected: Connection) -> None:
+    found = current_revision(connected)
+    if found is None:
+        return
+    try:
+        ScriptDirectory(str(MIGRATIONS)).get_revision(found)
+    except ResolutionError as error:
+        raise SchemaOutdated(f"the database is at revision {found}, which this version does not know") from error
+    except alembic.command.util.CommandError as error:
+        raise SchemaOutdated(
+            f"the database is at revision {found}, newer than this version of adline knows ({head_revision()}): "
+            "install the newer version, or restore a backup"
+        ) from error
+
+
+def current_revision(connected: Connection) -> str | None:
+    return MigrationContext.configure(connected).get_current_revision()
+
+
+def head_revision() -> str:
+    head = ScriptDirectory(str(MIGRATIONS)).get_current_head()
+    assert head is not None, "migrations/ holds at least one revision"
+    return head
+
+
+def alembic_config(connected: Connection) -> alembic.config.Config:
+    config = alembic.config.Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    config.attributes["connection"] = connected
+    return config
+
+
+@contextmanager
+def connection(url: str) -> Iterator[Connection]:
+    """One connection outside any pool, for schema work."""
+    engine = create_engine(sqlalchemy_url(url), connect_args={"connect_timeout": 5})
+    try:
+        with engine.connect() as connected:
+            yield connected
+    except OperationalError as error:
+        raise unavailable(url, error) from error
+    finally:
+        engine.dispose()

@@ -1,0 +1,205 @@
+"""What travels through the streams: ids and facts, never pixels. Docstrings name who sends and who acts."""
+
+from __future__ import annotations
+
+import os
+import time
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import ClassVar
+from uuid import UUID
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict
+
+from storage.errors import EventUnreadable
+
+
+class Verdict(StrEnum):
+    """The system's decision about a part; ERROR means it could not be inspected and is never OK."""
+
+    OK = "OK"
+    NG = "NG"
+    REVIEW = "REVIEW"
+    ERROR = "ERROR"
+
+
+class TriggerSource(StrEnum):
+    """Where the signal came from that a part is in place."""
+
+    INTERVAL = "interval"
+    SOFTWARE = "software"
+    FILE = "file"
+
+
+class ReviewReason(StrEnum):
+    """Why a part was put before an operator."""
+
+    UNCERTAIN = "uncertain"
+    SAMPLED = "sampled"
+    MANUAL = "manual"
+
+
+class Fact(BaseModel):
+    """A frozen record inside an event."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Event(Fact):
+    """Something that happened; `stream` is where it is told."""
+
+    stream: ClassVar[str]
+
+
+class Trigger(Fact):
+    """The signal that a part is in place; the inspection_id made here is the idempotency key of everything after it."""
+
+    inspection_id: UUID
+    station: str
+    run_id: UUID
+    trigger_number: int
+    source: TriggerSource
+    triggered_at: AwareDatetime
+    part_id: str | None = None
+    product: str | None = None
+    lot: str | None = None
+    path: str | None = None  # the file that arrived, for file triggers
+
+
+class FrameFacts(Fact):
+    """One stored image of an inspection; the SHA-256 is of the stored bytes."""
+
+    camera: str
+    sha256: str
+    md5: str
+    size_bytes: int
+    media_type: str
+    width: int
+    height: int
+    channels: int
+    bit_depth: int
+    frame_number: int
+    hardware_timestamp_ns: int | None = None
+    exposure_microseconds: float | None = None
+    captured_at: AwareDatetime
+    source: str | None = None
+
+
+class PredictionFacts(Fact):
+    """What one model version said of one frame, with the thresholds it was judged by."""
+
+    camera: str
+    sha256: str
+    model_version: str
+    anomaly_score: float
+    raw_score: float
+    ok_threshold: float
+    ng_threshold: float
+    probabilities: dict[str, float] = {}
+    map_sha256: str | None = None
+
+
+class PartTriggered(Event):
+    """Sent by a trigger (interval, API, file arrival); the station's capture worker acts on it."""
+
+    stream: ClassVar[str] = "part.triggered"
+    trigger: Trigger
+
+
+class FrameCaptured(Event):
+    """Sent by capture when every view of the part is on disk; inference scores it, the recorder writes it down."""
+
+    stream: ClassVar[str] = "frame.captured"
+    trigger: Trigger
+    recipe: str
+    recipe_id: int
+    frames: tuple[FrameFacts, ...]
+    told_at: AwareDatetime
+    stage_milliseconds: dict[str, float] = {}
+
+
+class InspectionDecided(Event):
+    """Sent by whoever knows the verdict (inference; capture and the dead-letter office for ERROR); recorder acts."""
+
+    stream: ClassVar[str] = "inspection.decided"
+    trigger: Trigger
+    recipe: str
+    recipe_id: int
+    recipe_id: int
+    frames: tuple[FrameFacts, ...] = ()
+    predictions: tuple[PredictionFacts, ...] = ()
+    verdict: Verdict
+    reason: str
+    review_reason: ReviewReason | None = None
+    decided_at: AwareDatetime
+    stage_milliseconds: dict[str, float] = {}
+
+    @classmethod
+    def error(
+        cls, event: FrameCaptured | InspectionDecided, reason: str, *, evidence: bool = True
+    ) -> InspectionDecided:
+        """What could not be inspected, with its frames unless they are what cannot be recorded."""
+        return cls(
+            trigger=event.trigger,
+            recipe=event.recipe,
+            recipe_id=event.recipe_id,
+            frames=event.frames if evidence else (),
+            verdict=Verdict.ERROR,
+            reason=reason,
+            decided_at=now(),
+            stage_milliseconds=event.stage_milliseconds,
+        )
+
+
+class InspectionCompleted(Event):
+    """Sent by the recorder after the verdict is committed; the line's display and outputs act on it."""
+
+    stream: ClassVar[str] = "inspection.completed"
+    inspection_id: UUID
+    station: str
+    run_id: UUID
+    trigger_number: int
+    part_id: str | None
+    verdict: Verdict
+    reason: str
+    anomaly_score: float | None
+    model_version: str | None
+    latency_milliseconds: float
+    stage_milliseconds: dict[str, float] = {}
+
+
+class ModelDeployed(Event):
+    """Sent when a deployment row is written; a hint to inference to look at the deployments table."""
+
+    stream: ClassVar[str] = "model.deployed"
+    recipe: str
+    alias: str
+    model_version: str
+
+
+EVENTS: dict[str, type[Event]] = {
+    event.stream: event
+    for event in (PartTriggered, FrameCaptured, InspectionDecided, InspectionCompleted, ModelDeployed)
+}
+
+
+def decode_event(stream: str, body: bytes) -> Event:
+    """Read an event back; what cannot be read is EventUnreadable, so that it can be set aside and not lost."""
+    try:
+        return EVENTS[stream].model_validate_json(body)
+    except (KeyError, ValueError) as error:
+        raise EventUnreadable(f"{stream}: {error}") from error
+
+
+def now() -> datetime:
+    """The time, aware and in UTC."""
+    return datetime.now(UTC)
+
+
+def new_id() -> UUID:
+    """A UUIDv7 (RFC 9562): 48 bits of milliseconds, then random; ids sort by the time they were made."""
+    milliseconds = time.time_ns() // 1_000_000
+    value = (milliseconds << 80) | int.from_bytes(os.urandom(10), "big")
+    value = (value & ~(0xF << 76)) | (0x7 << 76)
+    value = (value & ~(0x3 << 62)) | (0x2 << 62)
+    return UUID(int=value)

@@ -1,0 +1,236 @@
+"""The rows: one class for a thing. Times are aware and in UTC; enums are stored as their values."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    DateTime,
+    Enum,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Index,
+    MetaData,
+    String,
+    UniqueConstraint,
+    func,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from storage.events import ReviewReason, TriggerSource, Verdict
+
+NAMING = {
+    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    "ck": "ck_%(table_name)s_%(constraint_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+    "pk": "pk_%(table_name)s",
+}
+
+
+class ReviewState(StrEnum):
+    """Where a review stands; the labeling queue moves it on."""
+
+    OPEN = "open"
+    RESOLVED = "resolved"
+
+
+def values_of(enum: type[StrEnum]) -> Enum:
+    """Store an enum as its values in a text column with a check, not as a native type."""
+    return Enum(
+        enum,
+        values_callable=lambda members: [member.value for member in members],
+        native_enum=False,
+        create_constraint=True,
+        length=16,
+        name=enum.__name__.lower(),
+    )
+
+
+class Base(DeclarativeBase):
+    """Shared metadata: constraint names by convention, aware timestamps, JSON as jsonb."""
+
+    metadata = MetaData(naming_convention=NAMING)
+    type_annotation_map = {  # noqa: RUF012 - SQLAlchemy reads it from the class
+        datetime: DateTime(timezone=True),
+        dict[str, Any]: JSONB,
+        int: BigInteger,
+        Verdict: values_of(Verdict),
+        TriggerSource: values_of(TriggerSource),
+        ReviewReason: values_of(ReviewReason),
+        ReviewState: values_of(ReviewState),
+    }
+
+
+class LineRun(Base):
+    """One time the line was brought up: by which code, with which configuration, where."""
+
+    __tablename__ = "line_runs"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    line: Mapped[str]
+    code_version: Mapped[str]
+    host: Mapped[str]
+    settings: Mapped[dict[str, Any]]  # passwords masked
+    started_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+class Station(Base):
+    """A place on the line where one capture and one decision happen."""
+
+    __tablename__ = "stations"
+
+    name: Mapped[str] = mapped_column(primary_key=True)
+    line: Mapped[str]
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+class Recipe(Base):
+    """What a station does for a product; a changed recipe is a new version, never an update."""
+
+    __tablename__ = "recipes"
+    __table_args__ = (UniqueConstraint("name", "version"), UniqueConstraint("name", "sha256"))
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str]
+    version: Mapped[int]
+    sha256: Mapped[str] = mapped_column(String(64))  # of the configuration as canonical JSON
+    configuration: Mapped[dict[str, Any]]
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+class ModelVersion(Base):
+    """An immutable artefact with its SHA-256."""
+
+    __tablename__ = "model_versions"
+
+    id: Mapped[str] = mapped_column(primary_key=True)  # e.g. elpv-mono-20261123-1
+    recipe: Mapped[str]
+    detector: Mapped[str]
+    sha256: Mapped[str] = mapped_column(String(64), unique=True)
+    configuration: Mapped[dict[str, Any]]
+    ok_threshold: Mapped[float]
+    ng_threshold: Mapped[float]
+    metrics: Mapped[dict[str, Any]]
+    parent: Mapped[str | None] = mapped_column(ForeignKey("model_versions.id"))
+    code_version: Mapped[str]
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+class Deployment(Base):
+    """Which version held which alias of a recipe from when, set by whom, why. Append-only."""
+
+    __tablename__ = "deployments"
+    __table_args__ = (Index(None, "recipe", "alias", "id"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    recipe: Mapped[str]
+    alias: Mapped[str]
+    model_version: Mapped[str] = mapped_column(ForeignKey("model_versions.id"))
+    deployed_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    deployed_by: Mapped[str]
+    reason: Mapped[str]
+
+
+class Inspection(Base):
+    """One part seen once by one station."""
+
+    __tablename__ = "inspections"
+    __table_args__ = (
+        Index(None, "station", "trigger_number"),
+        Index(None, "run_id"),
+        Index(None, "part_id"),
+        Index(None, "lot"),
+        Index(None, "recorded_at"),
+    )
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)  # made at the trigger: the idempotency key
+    run_id: Mapped[UUID] = mapped_column(ForeignKey("line_runs.id"))
+    station: Mapped[str] = mapped_column(ForeignKey("stations.name"))
+    recipe_id: Mapped[int] = mapped_column(ForeignKey("recipes.id"))
+    part_id: Mapped[str | None]
+    product: Mapped[str | None]
+    lot: Mapped[str | None]
+    trigger_source: Mapped[TriggerSource]
+    trigger_number: Mapped[int]
+    triggered_at: Mapped[datetime]
+    recorded_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+class Frame(Base):
+    """One image of an inspection from one camera, known by the SHA-256 of the stored bytes."""
+
+    __tablename__ = "frames"
+    __table_args__ = (Index(None, "sha256"), Index(None, "md5"))
+
+    inspection_id: Mapped[UUID] = mapped_column(ForeignKey("inspections.id"), primary_key=True)
+    camera: Mapped[str] = mapped_column(primary_key=True)
+    sha256: Mapped[str] = mapped_column(String(64))
+    md5: Mapped[str] = mapped_column(String(32))
+    size_bytes: Mapped[int]
+    media_type: Mapped[str]
+    width: Mapped[int]
+    height: Mapped[int]
+    channels: Mapped[int]
+    bit_depth: Mapped[int]
+    frame_number: Mapped[int]
+    hardware_timestamp_ns: Mapped[int | None]
+    exposure_microseconds: Mapped[float | None]
+    captured_at: Mapped[datetime]
+    source: Mapped[str | None]
+
+
+class Prediction(Base):
+    """What one model version said of one frame, with the thresholds it was judged by. Append-only."""
+
+    __tablename__ = "predictions"
+    __table_args__ = (
+        ForeignKeyConstraint(["inspection_id", "camera"], ["frames.inspection_id", "frames.camera"]),
+        CheckConstraint("anomaly_score BETWEEN 0 AND 1", name="anomaly_score"),
+        Index(None, "model_version"),
+    )
+
+    inspection_id: Mapped[UUID] = mapped_column(primary_key=True)
+    camera: Mapped[str] = mapped_column(primary_key=True)
+    model_version: Mapped[str] = mapped_column(ForeignKey("model_versions.id"), primary_key=True)
+    anomaly_score: Mapped[float]
+    raw_score: Mapped[float]
+    ok_threshold: Mapped[float]
+    ng_threshold: Mapped[float]
+    probabilities: Mapped[dict[str, Any]]
+    map_sha256: Mapped[str | None] = mapped_column(String(64))
+
+
+class InspectionVerdict(Base):
+    """The one decision about an inspection. Append-only; the primary key makes a second one impossible."""
+
+    __tablename__ = "verdicts"
+    __table_args__ = (Index(None, "recorded_at"),)
+
+    inspection_id: Mapped[UUID] = mapped_column(ForeignKey("inspections.id"), primary_key=True)
+    verdict: Mapped[Verdict]
+    reason: Mapped[str]
+    anomaly_score: Mapped[float | None]  # of the worst view
+    model_version: Mapped[str | None] = mapped_column(ForeignKey("model_versions.id"))
+    decided_at: Mapped[datetime]
+    recorded_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
+    stage_milliseconds: Mapped[dict[str, Any]]
+
+
+class Review(Base):
+    """A part put before an operator."""
+
+    __tablename__ = "reviews"
+    __table_args__ = (Index(None, "state", "opened_at"),)
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    inspection_id: Mapped[UUID] = mapped_column(ForeignKey("inspections.id"), unique=True)
+    reason: Mapped[ReviewReason]
+    state: Mapped[ReviewState]
+    opened_at: Mapped[datetime] = mapped_column(server_default=func.now())

@@ -1,0 +1,280 @@
+"""What the line writes down and looks up while it runs. Functions take a session and never commit."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import func, select, text
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session
+
+from storage.events import (
+    FrameCaptured,
+    FrameFacts,
+    InspectionDecided,
+    Trigger,
+    Verdict,
+    new_id,
+    now,
+)
+from storage.models import (
+    Base,
+    Deployment,
+    Frame,
+    Inspection,
+    InspectionVerdict,
+    LineRun,
+    ModelVersion,
+    Prediction,
+    Recipe,
+    Review,
+    ReviewState,
+    Station,
+)
+
+CHAMPION = "champion"
+
+
+def insert_once(session: Session, table: type[Base], rows: Sequence[dict[str, Any]]) -> None:
+    """Write rows that may have been written before; a repeat changes nothing."""
+    if rows:
+        session.execute(insert(table).on_conflict_do_nothing(), rows)
+
+
+# The line and what it is made of
+
+
+def open_run(session: Session, run_id: UUID, line: str, code_version: str, host: str, settings: dict[str, Any]) -> None:
+    session.add(LineRun(id=run_id, line=line, code_version=code_version, host=host, settings=settings))
+
+
+def register_station(session: Session, name: str, line: str) -> None:
+    insert_once(session, Station, [{"name": name, "line": line}])
+
+
+def register_recipe(session: Session, name: str, configuration: dict[str, Any]) -> int:
+    """The version of the recipe that has this configuration; a new one when the configuration is new."""
+    sha256 = hashlib.sha256(json.dumps(configuration, sort_keys=True).encode()).hexdigest()
+    session.execute(text("SELECT pg_advisory_xact_lock(hashtext('recipes'))"))
+    found = session.scalar(select(Recipe.id).where(Recipe.name == name, Recipe.sha256 == sha256))
+    if found is not None:
+        return found
+    version = 1 + (session.scalar(select(func.max(Recipe.version)).where(Recipe.name == name)) or 0)
+    recipe = Recipe(name=name, version=version, sha256=sha256, configuration=configuration)
+    session.add(recipe)
+    session.flush()
+    return recipe.id
+
+
+# Models
+
+
+def register_model(session: Session, model: ModelVersion) -> None:
+    session.add(model)
+    session.flush()
+
+
+def deploy(session: Session, recipe: str, model_version: str, by: str, reason: str, alias: str = CHAMPION) -> None:
+    """From now on this version holds the alias; what held it before stays on record."""
+    session.add(Deployment(recipe=recipe, alias=alias, model_version=model_version, deployed_by=by, reason=reason))
+    session.flush()
+
+
+def deployed_model(session: Session, recipe: str, alias: str = CHAMPION) -> ModelVersion | None:
+    """The version that holds the alias now."""
+    newest = (
+        select(Deployment.model_version)
+        .where(Deployment.recipe == recipe, Deployment.alias == alias)
+        .order_by(Deployment.id.desc())
+        .limit(1)
+    )
+    return session.scalar(select(ModelVersion).where(ModelVersion.id == newest.scalar_subquery()))
+
+
+def next_model_id(session: Session, recipe: str, day: str) -> str:
+    """A name for a recipe's next version of a day: <recipe>-<YYYYMMDD>-<n>."""
+    session.execute(text("SELECT pg_advisory_xact_lock(hashtext('model_versions'))"))
+    prefix = f"{recipe}-{day}-"
+    taken = session.scalars(select(ModelVersion.id).where(ModelVersion.id.startswith(prefix, autoescape=True))).all()
+    numbers = [int(name[len(prefix) :]) for name in taken if name[len(prefix) :].isdigit()]
+    return f"{prefix}{max(numbers, default=0) + 1}"
+
+
+# Inspections
+
+
+def inspection_row(trigger: Trigger, recipe_id: int) -> dict[str, Any]:
+    return {
+        "id": trigger.inspection_id,
+        "run_id": trigger.run_id,
+        "station": trigger.station,
+        "recipe_id": recipe_id,
+        "part_id": trigger.part_id,
+        "product": trigger.product,
+        "lot": trigger.lot,
+        "trigger_source": trigger.source,
+        "trigger_number": trigger.trigger_number,
+        "triggered_at": trigger.triggered_at,
+    }
+
+
+def record_captures(session: Session, events: Sequence[FrameCaptured | InspectionDecided]) -> None:
+    """Write the inspections and their frames, so that those without a verdict can be found by asking."""
+    insert_once(session, Inspection, [inspection_row(event.trigger, event.recipe_id) for event in events])
+    rows = [{"inspection_id": event.trigger.inspection_id, **dict(frame)} for event in events for frame in event.frames]
+    insert_once(session, Frame, rows)
+
+
+def record_verdicts(session: Session, events: Sequence[InspectionDecided]) -> set[UUID]:
+    """Write each verdict once, with its predictions and review; return the inspections that had none before."""
+    if not events:
+        return set()
+    record_captures(session, events)
+    insert_once(session, Prediction, [prediction_row(event, index) for event in events for index in predicted(event)])
+    rows = {event.trigger.inspection_id: verdict_row(event) for event in reversed(events)}  # the first told counts
+    written = insert(InspectionVerdict).on_conflict_do_nothing().returning(InspectionVerdict.inspection_id)
+    new = set(session.scalars(written, list(rows.values())))
+    insert_once(session, Review, [review_row(event) for event in unique(events) if needs_review(event, new)])
+    return new
+
+
+def unique(events: Iterable[InspectionDecided]) -> list[InspectionDecided]:
+    first: dict[UUID, InspectionDecided] = {}
+    for event in events:
+        first.setdefault(event.trigger.inspection_id, event)
+    return list(first.values())
+
+
+def predicted(event: InspectionDecided) -> range:
+    return range(len(event.predictions))
+
+
+def prediction_row(event: InspectionDecided, index: int) -> dict[str, Any]:
+    facts = dict(event.predictions[index])
+    del facts["sha256"]  # the frame's row has it
+    return {"inspection_id": event.trigger.inspection_id, **facts}
+
+
+def verdict_row(event: InspectionDecided) -> dict[str, Any]:
+    worst = max(event.predictions, key=lambda prediction: prediction.anomaly_score, default=None)
+    return {
+        "inspection_id": event.trigger.inspection_id,
+        "verdict": event.verdict,
+        "reason": event.reason,
+        "anomaly_score": worst.anomaly_score if worst else None,
+        "model_version": worst.model_version if worst else None,
+        "decided_at": event.decided_at,
+        "stage_milliseconds": event.stage_milliseconds,
+    }
+
+
+def needs_review(event: InspectionDecided, new: set[UUID]) -> bool:
+    return event.review_reason is not None and event.trigger.inspection_id in new
+
+
+def review_row(event: InspectionDecided) -> dict[str, Any]:
+    return {
+        "id": new_id(),
+        "inspection_id": event.trigger.inspection_id,
+        "reason": event.review_reason,
+        "state": ReviewState.OPEN,
+    }
+
+
+def overdue(session: Session, older_than: timedelta, limit: int = 100) -> list[tuple[FrameCaptured, datetime]]:
+    """Captured longer ago than that and without a verdict: what a lost event would have caused, found by asking."""
+    rows = session.execute(
+        select(Inspection, Recipe.name)
+        .join(Recipe, Recipe.id == Inspection.recipe_id)
+        .outerjoin(InspectionVerdict, InspectionVerdict.inspection_id == Inspection.id)
+        .where(InspectionVerdict.inspection_id.is_(None), Inspection.recorded_at < func.now() - older_than)
+        .order_by(Inspection.id)
+        .limit(limit)
+    ).all()
+    return [(captured(session, inspection, recipe), inspection.recorded_at) for inspection, recipe in rows]
+
+
+def captured(session: Session, inspection: Inspection, recipe: str) -> FrameCaptured:
+    """The event that told of this capture, made again from its rows."""
+    frames = session.scalars(select(Frame).where(Frame.inspection_id == inspection.id).order_by(Frame.camera))
+    facts = {name: getattr(inspection, name) for name in Trigger.model_fields if hasattr(inspection, name)}
+    trigger = Trigger(inspection_id=inspection.id, source=inspection.trigger_source, **facts)
+    return FrameCaptured(
+        trigger=trigger,
+        recipe=recipe,
+        recipe_id=inspection.recipe_id,
+        frames=tuple(map(frame_facts, frames)),
+        told_at=now(),
+    )
+
+
+def frame_facts(frame: Frame) -> FrameFacts:
+    return FrameFacts(**{name: getattr(frame, name) for name in FrameFacts.model_fields})
+
+
+def highest_trigger_number(session: Session, station: str) -> int:
+    return session.scalar(select(func.max(Inspection.trigger_number)).where(Inspection.station == station)) or 0
+
+
+# Sums
+
+
+@dataclass(frozen=True)
+class RunSummary:
+    """What is on record of a run: parts with a verdict, each verdict's count, triggers recorded more than once."""
+
+    parts: int
+    verdicts: dict[str, int]
+    duplicated: int
+    first_recorded_at: datetime | None
+    last_recorded_at: datetime | None
+    latency_p50_milliseconds: float | None
+    latency_p99_milliseconds: float | None
+    open_reviews: int
+
+
+def recorded(session: Session, run_id: UUID) -> int:
+    """How many inspections of the run have their verdict on record."""
+    counted = select(func.count()).select_from(Inspection).join(InspectionVerdict).where(Inspection.run_id == run_id)
+    return session.scalar(counted) or 0
+
+
+def summarise_run(session: Session, run_id: UUID) -> RunSummary:
+    row = session.execute(RUN_SUMMARY, {"run_id": run_id}).one()
+    return RunSummary(
+        parts=row.parts,
+        verdicts={verdict.value: row.verdicts.get(verdict.value, 0) for verdict in Verdict},
+        duplicated=row.duplicated,
+        first_recorded_at=row.first_recorded_at,
+        last_recorded_at=row.last_recorded_at,
+        latency_p50_milliseconds=row.p50,
+        latency_p99_milliseconds=row.p99,
+        open_reviews=row.open_reviews,
+    )
+
+
+RUN_SUMMARY = text(
+    """
+    WITH of_run AS (
+        SELECT i.station, i.trigger_number, i.triggered_at, v.verdict, v.recorded_at,
+               1000 * extract(epoch FROM v.recorded_at - i.triggered_at)::float8 AS latency, r.state AS review
+        FROM inspections i JOIN verdicts v ON v.inspection_id = i.id LEFT JOIN reviews r ON r.inspection_id = i.id
+        WHERE i.run_id = :run_id
+    )
+    SELECT count(*) AS parts,
+           count(*) - count(DISTINCT (station, trigger_number)) AS duplicated,
+           coalesce((SELECT jsonb_object_agg(verdict, n) FROM (SELECT verdict, count(*) AS n FROM of_run GROUP BY 1) s),
+                    '{}') AS verdicts,
+           min(recorded_at) AS first_recorded_at, max(recorded_at) AS last_recorded_at,
+           percentile_cont(0.5) WITHIN GROUP (ORDER BY latency) AS p50,
+           percentile_cont(0.99) WITHIN GROUP (ORDER BY latency) AS p99,
+           count(*) FILTER (WHERE review = 'open') AS open_reviews
+    FROM of_run
+    """
+)

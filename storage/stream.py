@@ -1,0 +1,376 @@
+"""The events' way through Redis streams: groups, acknowledgement, reclaim, dead letters, trimming.
+
+Works on Redis 6.2 and newer and on Valkey. Redis has no visibility timeout of its own: what a dead worker had in hand
+stays pending until somebody claims it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, cast
+
+import redis
+from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import ResponseError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+from redis.retry import Retry
+
+from storage.errors import EventUnreadable, StreamUnavailable
+from storage.events import Event, InspectionCompleted, PartTriggered, Trigger, decode_event, now
+
+COMPLETED_KEPT = 10_000  # inspection.completed has no group: it is a notification, the table is the truth
+TRANSIENT = ("MISCONF", "LOADING", "READONLY", "OOM", "MASTERDOWN", "TRYAGAIN", "NOAUTH")
+
+# One script, so that a number is never given without its trigger being told: KEYS trigger stream, station's counter,
+# run's counter, station's arrived files; ARGV trigger as JSON without its number, the run's limit (0 is none), a file
+# and its state ("" is none). Returns the number; 0 when the run has had all its triggers; -1 when the file has had its.
+NUMBER_AND_TELL = """
+local limit = tonumber(ARGV[2])
+if limit > 0 and tonumber(redis.call('GET', KEYS[3]) or '0') >= limit then return 0 end
+if ARGV[3] ~= '' then
+  if redis.call('HGET', KEYS[4], ARGV[3]) == ARGV[4] then return -1 end
+  redis.call('HSET', KEYS[4], ARGV[3], ARGV[4])
+end
+redis.call('INCR', KEYS[3])
+local number = redis.call('INCR', KEYS[2])
+redis.call('XADD', KEYS[1], '*', 'stream', 'part.triggered', 'number', number, 'body', ARGV[1])
+return number
+"""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One delivery of an event to a group; `deliveries` counts this one."""
+
+    key: str
+    id: str
+    event: Event
+    deliveries: int = 1
+
+
+@dataclass(frozen=True)
+class DeadLetter:
+    """An entry that was set aside, with the reason; it can be replayed."""
+
+    id: str
+    key: str
+    group: str
+    entry_id: str
+    stream: str
+    body: str
+    reason: str
+    deliveries: int
+    set_aside_at: str
+
+
+@dataclass(frozen=True)
+class GroupState:
+    """How far a group is behind: entries delivered and not acknowledged, entries not yet delivered."""
+
+    key: str
+    group: str
+    pending: int
+    lag: int
+
+
+class EventLog:
+    """The streams of one line. Every method raises StreamUnavailable when the server does not answer."""
+
+    def __init__(self, url: str, prefix: str = "adline") -> None:
+        self.prefix = prefix
+        # A lost answer must surface: the caller knows whether it may ask again.
+        self.client = redis.Redis.from_url(
+            url, socket_connect_timeout=5, socket_timeout=15, retry=Retry(NoBackoff(), 0), health_check_interval=0
+        )
+        self.number_and_tell = self.client.register_script(NUMBER_AND_TELL)
+
+    def close(self) -> None:
+        self.client.close()
+
+    @contextmanager
+    def answered(self) -> Iterator[None]:
+        """Turn the ways a server can fail to answer into one error."""
+        try:
+            yield
+        except (RedisConnectionError, RedisTimeoutError) as error:
+            raise StreamUnavailable(f"Redis does not answer: {error}") from error
+        except ResponseError as error:
+            if str(error).startswith(TRANSIENT):
+                raise StreamUnavailable(f"Redis does not take writes: {error}") from error
+            raise
+
+    def ping(self) -> None:
+        with self.answered():
+            self.client.ping()
+
+    def key(self, event: type[Event], station: str | None = None) -> str:
+        """Each station has its own trigger stream, read by its own capture worker."""
+        return f"{self.prefix}:{event.stream}" + (f":{station}" if station else "")
+
+    @property
+    def dead_key(self) -> str:
+        return f"{self.prefix}:dead"
+
+    # Sending
+
+    def trigger(self, trigger: Trigger, limit: int = 0, arrival: tuple[str, str] = ("", "")) -> int:
+        """Give the trigger the station's next number and tell it.
+
+        0 when the run's limit of triggers is reached; -1 when the arrived file (path, state) has had its trigger.
+        """
+        keys = [
+            self.key(PartTriggered, trigger.station),
+            f"{self.prefix}:triggers:{trigger.station}",
+            self.triggers_key(str(trigger.run_id)),
+            self.arrived_key(trigger.station),
+        ]
+        with self.answered():
+            return int(self.number_and_tell(keys=keys, args=[trigger.model_dump_json(), limit, *arrival]))
+
+    def arrived_key(self, station: str) -> str:
+        return f"{self.prefix}:arrived:{station}"
+
+    def arrived(self, station: str, path: str) -> str | None:
+        """The state in which this file had its trigger."""
+        with self.answered():
+            found = self.client.hget(self.arrived_key(station), path)
+        return None if found is None else text(found)
+
+    def triggers_key(self, run_id: str) -> str:
+        return f"{self.prefix}:run:{run_id}:triggers"
+
+    def triggered(self, run_id: str) -> int:
+        """How many triggers the run has given."""
+        with self.answered():
+            return int(cast(bytes | None, self.client.get(self.triggers_key(run_id))) or 0)
+
+    def seed_trigger_number(self, station: str, at_least: int) -> None:
+        """Never give a number again that the table already knows (after Redis lost its data)."""
+        key = f"{self.prefix}:triggers:{station}"
+        with self.answered():
+            if int(cast(bytes | None, self.client.get(key)) or 0) < at_least:
+                self.client.set(key, at_least)
+
+    def publish(self, *events: Event) -> None:
+        self.publish_and_acknowledge(events, (), "")
+
+    def publish_and_acknowledge(self, events: Iterable[Event], entries: Iterable[Entry], group: str) -> None:
+        """Tell what came of the entries and acknowledge them in one MULTI: never one without the other."""
+        with self.answered(), self.client.pipeline(transaction=True) as pipe:
+            for event in events:
+                self.add(pipe, event)
+            for entry in entries:
+                pipe.xack(entry.key, group, entry.id)
+            pipe.execute()
+
+    def add(self, pipe: Any, event: Event) -> None:
+        body = {"stream": event.stream, "body": event.model_dump_json()}
+        if isinstance(event, InspectionCompleted):
+            pipe.xadd(self.key(type(event)), body, maxlen=COMPLETED_KEPT, approximate=True)
+        else:
+            pipe.xadd(self.key(type(event)), body)
+
+    # Receiving
+
+    def create_group(self, keys: Iterable[str], group: str) -> None:
+        """Groups start at 0: what was told before the group existed is read too."""
+        with self.answered():
+            for key in keys:
+                try:
+                    self.client.xgroup_create(key, group, id="0", mkstream=True)
+                except ResponseError as error:
+                    if not str(error).startswith("BUSYGROUP"):
+                        raise
+
+    def read(self, group: str, consumer: str, keys: Sequence[str], count: int, block_milliseconds: int) -> list[Entry]:
+        """New entries; waits up to block_milliseconds for the first one."""
+        return self.fetch(group, consumer, dict.fromkeys(keys, ">"), count, block_milliseconds)
+
+    def read_pending(self, group: str, consumer: str, keys: Sequence[str], count: int) -> list[Entry]:
+        """What this consumer was given before and did not acknowledge (it was killed); counts as a delivery."""
+        return self.fetch(group, consumer, dict.fromkeys(keys, "0"), count, None)
+
+    def fetch(
+        self, group: str, consumer: str, ids: dict[str, str], count: int, block_milliseconds: int | None
+    ) -> list[Entry]:
+        with self.answered():
+            try:
+                answer = self.client.xreadgroup(group, consumer, cast(Any, ids), count, block_milliseconds or None)
+            except ResponseError as error:
+                if not str(error).startswith("NOGROUP"):
+                    raise
+                self.create_group(ids, group)  # Redis lost its data
+                return []
+            streams = answer.items() if isinstance(answer, dict) else answer or []
+            found = [(text(key), text(id), fields) for key, rows in streams for id, fields in unnested(rows)]
+            return self.entries(group, found, redelivered=">" not in ids.values())
+
+    def claim_idle(
+        self, group: str, consumer: str, keys: Sequence[str], idle_seconds: float, count: int
+    ) -> list[Entry]:
+        """Take over what another consumer has had in hand for too long: it is dead."""
+        found = []
+        with self.answered():
+            for key in keys:
+                answer = self.client.xautoclaim(key, group, consumer, int(idle_seconds * 1000), "0-0", count)
+                found += [(key, text(id), fields) for id, fields in cast(Any, answer)[1] if fields]
+            return self.entries(group, found, redelivered=True)
+
+    def entries(self, group: str, found: list[tuple[str, str, Any]], redelivered: bool) -> list[Entry]:
+        """Decode; what cannot be decoded is set aside at once and not delivered."""
+        entries = []
+        for key, id, fields in found:
+            if not fields:  # trimmed while pending
+                self.client.xack(key, group, id)
+                continue
+            deliveries = self.deliveries(key, group, id) if redelivered else 1
+            try:
+                entries.append(Entry(key, id, decode(fields), deliveries))
+            except EventUnreadable as error:
+                self.move_to_dead(key, group, id, fields, str(error), deliveries, ())
+        return entries
+
+    def deliveries(self, key: str, group: str, id: str) -> int:
+        rows = cast(Any, self.client.xpending_range(key, group, min=id, max=id, count=1))
+        return int(rows[0]["times_delivered"]) if rows else 1
+
+    # Dead letters
+
+    def set_aside(self, entry: Entry, group: str, reason: str, events: Iterable[Event] = ()) -> None:
+        """Move the entry to the dead letters, tell what that means, and acknowledge it; all at once."""
+        fields = {b"stream": entry.event.stream.encode(), b"body": entry.event.model_dump_json().encode()}
+        with self.answered():
+            self.move_to_dead(entry.key, group, entry.id, fields, reason, entry.deliveries, events)
+
+    def move_to_dead(
+        self, key: str, group: str, id: str, fields: Any, reason: str, deliveries: int, events: Iterable[Event]
+    ) -> None:
+        letter = {"key": key, "group": group, "entry_id": id, "reason": reason, "deliveries": deliveries}
+        letter["set_aside_at"] = now().isoformat()
+        letter["stream"], letter["body"] = fields.get(b"stream", b""), merged_body(fields)
+        with self.client.pipeline(transaction=True) as pipe:
+            pipe.xadd(self.dead_key, cast(Any, letter))
+            for event in events:
+                self.add(pipe, event)
+            pipe.xack(key, group, id)
+            pipe.execute()
+
+    def dead_letters(self, count: int = 1000) -> list[DeadLetter]:
+        with self.answered():
+            rows = cast(Any, self.client.xrange(self.dead_key, count=count))
+        return [dead_letter(text(id), {text(k): text(v) for k, v in fields.items()}) for id, fields in rows]
+
+    def replay(self, letter: DeadLetter) -> None:
+        """Put a dead letter back at the end of the stream it came from."""
+        with self.answered(), self.client.pipeline(transaction=True) as pipe:
+            pipe.xadd(letter.key, {"stream": letter.stream, "body": letter.body})
+            pipe.xdel(self.dead_key, letter.id)
+            pipe.execute()
+
+    # Looking
+
+    def follow(self, event: type[Event], after: str, count: int = 500) -> tuple[list[Event], str]:
+        """Notifications after an id, without a group; give the id back to go on. `after` "" starts with the newest."""
+        key = self.key(event)
+        with self.answered():
+            if not after:
+                newest = cast(Any, self.client.xrevrange(key, count=1))
+                return [], text(newest[0][0]) if newest else "0-0"
+            rows = cast(Any, self.client.xrange(key, min=f"({after}", count=count))
+        return [decode(fields) for _, fields in rows], text(rows[-1][0]) if rows else after
+
+    def groups(self) -> list[GroupState]:
+        """The state of every group of every stream of the line."""
+        return [state for key in self.stream_keys() for state in self.group_states(key)]
+
+    def backlog(self, key: str, group: str) -> int:
+        """Entries of the stream that the group has not yet dealt with."""
+        return sum(state.pending + state.lag for state in self.group_states(key) if state.group == group)
+
+    def group_states(self, key: str) -> list[GroupState]:
+        with self.answered():
+            return [
+                GroupState(key, text(row["name"]), int(row["pending"]), self.lag(key, row))
+                for row in self.group_rows(key)
+            ]
+
+    def lag(self, key: str, row: dict[str, Any]) -> int:
+        """Redis 7 tells the lag, except after some deletions; 6.2 does not: then count what comes after."""
+        told = row.get("lag")
+        if told is not None:
+            return int(told)
+        return len(cast(Any, self.client.xrange(key, min=f"({text(row['last-delivered-id'])}", count=1000)))
+
+    def group_rows(self, key: str) -> list[dict[str, Any]]:
+        try:
+            return cast(Any, self.client.xinfo_groups(key))  # type: ignore[no-any-return]  # redis is untyped here
+        except ResponseError as error:
+            if "no such key" in str(error):
+                return []
+            raise
+
+    def stream_keys(self) -> list[str]:
+        with self.answered():
+            return sorted(
+                text(key) for key in self.client.scan_iter(match=f"{self.prefix}:*", count=500, _type="stream")
+            )
+
+    def dead_count(self) -> int:
+        with self.answered():
+            return int(cast(Any, self.client.xlen(self.dead_key)))
+
+    # Trimming
+
+    def trim(self) -> int:
+        """Remove what every group of a stream has acknowledged; never anything unread or pending. Returns how many."""
+        return sum(self.trim_stream(key) for key in self.stream_keys() if key != self.dead_key)
+
+    def trim_stream(self, key: str) -> int:
+        with self.answered():
+            oldest = [self.oldest_needed(key, row) for row in self.group_rows(key)]
+            if not oldest:
+                return 0
+            needed = min(oldest, key=id_order)
+            return int(cast(Any, self.client.xtrim(key, minid=needed, approximate=False)))
+
+    def oldest_needed(self, key: str, row: dict[str, Any]) -> str:
+        """The oldest entry the group may still want: its oldest pending one, else what follows the last delivered."""
+        if int(row["pending"]):
+            summary = cast(Any, self.client.xpending(key, text(row["name"])))
+            if summary["min"]:
+                return text(summary["min"])
+        milliseconds, sequence = id_order(text(row["last-delivered-id"]))
+        return f"{milliseconds}-{sequence + 1}"
+
+
+def text(value: Any) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value)
+
+
+def unnested(rows: Any) -> Any:
+    """RESP3 answers wrap a stream's rows once more."""
+    return rows[0] if rows and isinstance(rows[0], list) and rows[0] and isinstance(rows[0][0], (list, tuple)) else rows
+
+
+def merged_body(fields: dict[bytes, bytes]) -> bytes:
+    """A trigger's number is given by the server and stands beside its body: put it in."""
+    body, number = fields.get(b"body", b""), fields.get(b"number")
+    if number is None:
+        return body
+    return b'{"trigger":' + body.replace(b'"trigger_number":0', b'"trigger_number":' + number, 1) + b"}"
+
+
+def decode(fields: dict[bytes, bytes]) -> Event:
+    return decode_event(text(fields.get(b"stream", b"")), merged_body(fields))
+
+
+def dead_letter(id: str, fields: dict[str, str]) -> DeadLetter:
+    return DeadLetter(id=id, **{**fields, "deliveries": int(fields["deliveries"])})  # type: ignore[arg-type]  # strings
+
+
+def id_order(id: str) -> tuple[int, int]:
+    milliseconds, _, sequence = id.partition("-")
+    return int(milliseconds), int(sequence or 0)

@@ -1,0 +1,138 @@
+"""Where a station's triggers come from when adline makes them: an interval, or files that arrive.
+
+A software trigger is told by whoever asks for it; hardware lines and PLCs will be producers here too.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from uuid import UUID
+
+from storage.errors import StreamUnavailable
+from storage.events import PartTriggered, Trigger, TriggerSource, new_id, now
+from storage.stream import EventLog
+
+logger = logging.getLogger(__name__)
+
+CAPTURE = "capture"
+AHEAD = 4  # triggers that may wait for a station that cannot keep its interval
+RETRY_SECONDS = 0.25
+
+
+def software_trigger(
+    log: EventLog,
+    station: str,
+    run_id: UUID,
+    *,
+    part_id: str | None = None,
+    product: str | None = None,
+    lot: str | None = None,
+) -> Trigger:
+    """Tell that a part is in place; the trigger that was told, with its number."""
+    trigger = Trigger(
+        inspection_id=new_id(),
+        station=station,
+        run_id=run_id,
+        trigger_number=0,
+        source=TriggerSource.SOFTWARE,
+        triggered_at=now(),
+        part_id=part_id,
+        product=product,
+        lot=lot,
+    )
+    return trigger.model_copy(update={"trigger_number": log.trigger(trigger)})
+
+
+class IntervalTrigger:
+    """A part every so often; never more than AHEAD triggers before a station that is slower than its interval."""
+
+    def __init__(
+        self, log: EventLog, station: str, run_id: UUID, parts_per_minute: float, limit: int, product: str | None
+    ) -> None:
+        self.log, self.station, self.run_id, self.limit, self.product = log, station, run_id, limit, product
+        self.interval_seconds = 60.0 / parts_per_minute if parts_per_minute else 0.0
+        self.key = log.key(PartTriggered, station)
+
+    def run(self, stop: threading.Event) -> None:
+        due = time.monotonic()
+        while not stop.wait(max(0.0, due - time.monotonic())):
+            try:
+                if self.log.backlog(self.key, CAPTURE) >= AHEAD:
+                    due = time.monotonic() + max(0.002, self.interval_seconds / 10)
+                    continue
+                if not self.tell():
+                    return
+            except StreamUnavailable as error:
+                logger.warning("station %s: no trigger: %s", self.station, error)
+                due = time.monotonic() + RETRY_SECONDS
+                continue
+            due = max(due + self.interval_seconds, time.monotonic() - self.interval_seconds)
+
+    def tell(self) -> bool:
+        trigger = Trigger(
+            inspection_id=new_id(),
+            station=self.station,
+            run_id=self.run_id,
+            trigger_number=0,
+            source=TriggerSource.INTERVAL,
+            triggered_at=now(),
+            product=self.product,
+        )
+        return self.log.trigger(trigger, self.limit) > 0
+
+
+class FileTrigger:
+    """A part for each file that has arrived and is complete; a file once told is not told again."""
+
+    def __init__(
+        self,
+        log: EventLog,
+        station: str,
+        run_id: UUID,
+        limit: int,
+        product: str | None,
+        arrivals: Callable[[], list[Path]],
+        poll_seconds: float = 0.1,
+    ) -> None:
+        self.log, self.station, self.run_id, self.limit, self.product = log, station, run_id, limit, product
+        self.arrivals, self.poll_seconds = arrivals, poll_seconds
+
+    def run(self, stop: threading.Event) -> None:
+        waiting: list[Path] = []
+        while not stop.wait(0 if waiting else self.poll_seconds):
+            waiting = waiting or self.arrivals()
+            try:
+                while waiting and not stop.is_set():
+                    if not self.tell(waiting[0]):
+                        return
+                    waiting.pop(0)
+            except StreamUnavailable as error:
+                logger.warning("station %s: no trigger: %s", self.station, error)
+                stop.wait(RETRY_SECONDS)
+
+    def tell(self, path: Path) -> bool:
+        trigger = Trigger(
+            inspection_id=new_id(),
+            station=self.station,
+            run_id=self.run_id,
+            trigger_number=0,
+            source=TriggerSource.FILE,
+            triggered_at=now(),
+            part_id=path.stem,
+            product=self.product,
+            path=str(path),
+        )
+        return self.log.trigger(trigger, self.limit, arrival=(str(path), arrival_state(path))) != 0
+
+
+def arrival_state(path: Path) -> str:
+    """A file that is written anew is a new part."""
+    try:
+        status = path.stat()
+    except OSError:
+        return "gone"
+    return f"{status.st_size}-{status.st_mtime_ns}"

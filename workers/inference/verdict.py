@@ -1,0 +1,46 @@
+"""From scores to a verdict: pure, so that an audit can decide again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+from storage.events import PredictionFacts, ReviewReason, Verdict
+
+
+@dataclass(frozen=True)
+class Decision:
+    """A verdict with its reason in words, and why a person should look, if so."""
+
+    verdict: Verdict
+    reason: str
+    review_reason: ReviewReason | None = None
+
+
+def decide(inspection_id: UUID, predictions: Sequence[PredictionFacts], sample_rate: float) -> Decision:
+    """The worst view decides: NG from its upper threshold on, REVIEW from its lower one, else OK or sampled."""
+    if not predictions:
+        return Decision(Verdict.ERROR, "no view was scored")
+    worst = max(predictions, key=severity)
+    score = f"{worst.camera}: anomaly score {worst.anomaly_score:.4f}"
+    if worst.anomaly_score >= worst.ng_threshold:
+        return Decision(Verdict.NG, f"{score} >= NG threshold {worst.ng_threshold:.4f}")
+    if worst.anomaly_score >= worst.ok_threshold:
+        band = f"between {worst.ok_threshold:.4f} and {worst.ng_threshold:.4f}"
+        return Decision(Verdict.REVIEW, f"{score} {band}", ReviewReason.UNCERTAIN)
+    reason = f"{score} < OK threshold {worst.ok_threshold:.4f}"
+    if sampled(inspection_id, sample_rate):
+        return Decision(Verdict.REVIEW, f"{reason}, sampled at rate {sample_rate:g}", ReviewReason.SAMPLED)
+    return Decision(Verdict.OK, reason)
+
+
+def severity(prediction: PredictionFacts) -> tuple[bool, bool, float]:
+    """Views may have different thresholds: first what their verdict is, then the score."""
+    score = prediction.anomaly_score
+    return score >= prediction.ng_threshold, score >= prediction.ok_threshold, score
+
+
+def sampled(inspection_id: UUID, rate: float) -> bool:
+    """Chosen by the random bits of the id: independent of the part, and the same again when the step is repeated."""
+    return (inspection_id.int & 0xFFFFFFFF) / 2**32 < rate

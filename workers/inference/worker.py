@@ -1,0 +1,256 @@
+"""Scores what capture stored, decides the verdict, and keeps the model the deployments table asks for."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from storage.images import ImageStore, decode
+
+from storage import records
+from storage.database import Database
+from storage.errors import InspectionFailed, ModelError, ModelMissing
+from storage.events import (
+    FrameCaptured,
+    FrameFacts,
+    InspectionDecided,
+    PredictionFacts,
+    Verdict,
+    now,
+)
+from storage.models import ModelVersion
+from storage.stream import Entry, EventLog
+from workers.consumer import Consumer, Delivery, Status
+from workers.detectors.detector import Detector, Image, Prediction
+from workers.hot import HotFrames, hot_key
+from workers.inference.heatmap import encode_map
+from workers.inference.verdict import Decision, decide
+
+logger = logging.getLogger(__name__)
+
+LOOK_SECONDS = 1.0  # how often the deployments table is asked; a notification is only a hint
+
+Load = Callable[[Path, str], Detector]
+
+
+@dataclass(frozen=True)
+class RecipePlan:
+    """What inference needs to know of a recipe."""
+
+    image_size: int
+    sample_rate: float
+
+
+@dataclass(frozen=True)
+class Champion:
+    """A loaded model and the row that deployed it."""
+
+    version: ModelVersion
+    detector: Detector
+
+
+class Champions:
+    """The model of each recipe, changed between two batches when the deployments table says so."""
+
+    def __init__(self, database: Database, models: Path, recipes: Sequence[str], load: Load) -> None:
+        self.database, self.models, self.recipes, self.load = database, models, recipes, load
+        self.loaded: dict[str, Champion] = {}
+        self.look_at = 0.0
+
+    def refresh(self) -> None:
+        """Load what is newly deployed. ModelError when a recipe has no usable model."""
+        if time.monotonic() < self.look_at:
+            return
+        with self.database.begin() as session:
+            wanted = {recipe: records.deployed_model(session, recipe) for recipe in self.recipes}
+        for recipe, version in wanted.items():
+            self.use(recipe, version)
+        self.look_at = time.monotonic() + LOOK_SECONDS
+
+    def use(self, recipe: str, version: ModelVersion | None) -> None:
+        if version is None:
+            raise ModelMissing(f"recipe {recipe}: no model is deployed yet")
+        current = self.loaded.get(recipe)
+        if current is None or current.version.id != version.id:
+            self.loaded[recipe] = Champion(version, self.load(self.models / version.id, version.sha256))
+            logger.info("recipe %s: model %s", recipe, version.id)
+
+
+@dataclass
+class Part:
+    """One event on its way through a batch."""
+
+    event: FrameCaptured
+    champion: Champion | None = None
+    images: Sequence[Image] = ()
+    failure: str | None = None
+    predictions: Sequence[Prediction | InspectionFailed] = ()
+
+
+class InferenceWorker:
+    """One model per recipe on one device, single-threaded; micro-batches what is there."""
+
+    def __init__(
+        self,
+        *,
+        stream_url: str,
+        database_url: str,
+        images: Path,
+        models: Path,
+        minimum_free_bytes: int,
+        maximum_megapixels: float,
+        recipes: dict[str, RecipePlan],
+        delivery: Delivery,
+        hot: HotFrames,
+        device: str,
+        threads: int,
+    ) -> None:
+        self.log, self.database = EventLog(stream_url), Database(database_url, pool_size=1)
+        self.store = ImageStore(images, minimum_free_bytes)
+        self.maximum_megapixels, self.recipes, self.hot = maximum_megapixels, recipes, hot
+        self.device, self.threads, self.models = device, threads, models
+        self.delivery, self.status = delivery, Status()
+
+    def run(self, stop: threading.Event) -> None:
+        self.status.set("loading", "importing the detector")
+        from workers.detectors.registry import load, use_threads  # torch is heavy: only where it is used
+
+        use_threads(self.threads)
+        self.champions = Champions(
+            self.database, self.models, list(self.recipes), lambda folder, sha256: load(folder, sha256, self.device)
+        )
+        consumer = Consumer(self.log, [self.log.key(FrameCaptured)], self.delivery, self.handle, self.bury, self.status)
+        consumer.run(stop, tick=self.refresh)
+
+    def refresh(self) -> None:
+        """A deployment that cannot be loaded leaves the model that is there at work, and says so."""
+        try:
+            self.champions.refresh()
+        except ModelError as error:
+            if set(self.champions.loaded) != set(self.recipes):
+                raise
+            logger.error("the deployed model cannot be used, the one before stays: %s", error)
+        self.status.facts["models"] = {name: model.version.id for name, model in self.champions.loaded.items()}
+
+    def handle(self, entries: list[Entry]) -> None:
+        """Score the batch and tell each part's verdict. A crash between any two steps repeats the batch."""
+        taken = time.perf_counter()
+        parts = [Part(event) for entry in entries if isinstance(event := entry.event, FrameCaptured)]
+        waited = {id(part): milliseconds_since(part.event) for part in parts}
+        self.fetch(parts)
+        fetched = time.perf_counter()
+        self.score(parts)
+        scored = time.perf_counter()
+        decided = [
+            self.decided(
+                part,
+                {
+                    "inference_queue": waited[id(part)],
+                    "fetch": 1000 * (fetched - taken),
+                    "score": 1000 * (scored - fetched),
+                },
+            )
+            for part in parts
+        ]
+        self.log.publish_and_acknowledge(decided, entries, self.delivery.group)
+
+    def fetch(self, parts: list[Part]) -> None:
+        """The pixels that were stored: the hot copy where it still is, else the file."""
+        hot = self.hot.take([self.key(part, frame) for part in parts for frame in part.event.frames])
+        for part in parts:
+            try:
+                part.champion = self.champion(part.event.recipe)
+                part.images = [self.pixels(part, frame, hot) for frame in part.event.frames]
+            except InspectionFailed as error:
+                part.failure = str(error)
+
+    def champion(self, recipe: str) -> Champion:
+        if recipe not in self.champions.loaded:
+            raise InspectionFailed(f"recipe {recipe} is not in the configuration (it has {', '.join(self.recipes)})")
+        return self.champions.loaded[recipe]
+
+    def key(self, part: Part, frame: FrameFacts) -> str:
+        plan = self.recipes.get(part.event.recipe)
+        return hot_key(part.event.trigger.inspection_id, frame.camera, plan.image_size if plan else 0)
+
+    def pixels(self, part: Part, frame: FrameFacts, hot: dict[str, Image]) -> Image:
+        found = hot.get(self.key(part, frame))
+        if found is not None:
+            return found
+        size = self.recipes[part.event.recipe].image_size
+        return decode(self.store.get(frame.sha256), minimum_side=size, maximum_megapixels=self.maximum_megapixels)
+
+    def score(self, parts: list[Part]) -> None:
+        """One forward pass for all frames of all parts of a recipe."""
+        for champion in {id(part.champion): part.champion for part in parts if part.champion}.values():
+            batch = [part for part in parts if part.champion is champion and part.failure is None]
+            predictions = iter(champion.detector.predict([image for part in batch for image in part.images]))
+            for part in batch:
+                part.predictions = [next(predictions) for _ in part.images]
+
+    def decided(self, part: Part, stages: dict[str, float]) -> InspectionDecided:
+        event = part.event
+        failures = [str(answer) for answer in part.predictions if isinstance(answer, InspectionFailed)]
+        if part.failure or failures:
+            decision, facts = Decision(Verdict.ERROR, part.failure or "; ".join(failures)), ()
+        else:
+            decision, facts = self.judge(part)
+        return InspectionDecided(
+            trigger=event.trigger,
+            recipe=event.recipe,
+            recipe_id=event.recipe_id,
+            frames=event.frames,
+            predictions=facts,
+            verdict=decision.verdict,
+            reason=decision.reason,
+            review_reason=decision.review_reason,
+            decided_at=now(),
+            stage_milliseconds={**event.stage_milliseconds, **stages},
+        )
+
+    def judge(self, part: Part) -> tuple[Decision, tuple[PredictionFacts, ...]]:
+        assert part.champion is not None
+        rate, version = self.recipes[part.event.recipe].sample_rate, part.champion.version
+        scored = [
+            (facts(frame, prediction, version), prediction)
+            for frame, prediction in zip(part.event.frames, part.predictions, strict=True)
+            if isinstance(prediction, Prediction)
+        ]
+        decision = decide(part.event.trigger.inspection_id, [fact for fact, _ in scored], rate)
+        if decision.verdict is Verdict.OK:
+            return decision, tuple(fact for fact, _ in scored)
+        return decision, tuple(
+            fact.model_copy(update={"map_sha256": self.keep_map(prediction)}) for fact, prediction in scored
+        )
+
+    def keep_map(self, prediction: Prediction) -> str:
+        """The anomaly map is kept for what a person may look at."""
+        return self.store.put(encode_map(prediction.anomaly_map), ".png").sha256
+
+    def bury(self, entry: Entry, reason: str) -> list[InspectionDecided]:
+        """What cannot be scored is recorded as ERROR, never OK."""
+        event = entry.event
+        if not isinstance(event, FrameCaptured):
+            return []
+        return [InspectionDecided.error(event, f"inference: {reason}")]
+
+
+def facts(frame: FrameFacts, prediction: Prediction, version: ModelVersion) -> PredictionFacts:
+    return PredictionFacts(
+        camera=frame.camera,
+        sha256=frame.sha256,
+        model_version=version.id,
+        anomaly_score=prediction.anomaly_score,
+        raw_score=prediction.raw_score,
+        ok_threshold=version.ok_threshold,
+        ng_threshold=version.ng_threshold,
+        probabilities=prediction.probabilities,
+    )
+
+
+def milliseconds_since(event: FrameCaptured) -> float:
+    return 1000 * (now() - event.told_at).total_seconds()

@@ -1,0 +1,153 @@
+"""Writes down what was captured and decided; the only worker that writes inspections. Sweeps and trims besides."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Sequence
+from datetime import timedelta
+from pathlib import Path
+from uuid import UUID
+
+from sqlalchemy.exc import DataError, IntegrityError
+from storage.images import ImageStore
+
+from storage import records
+from storage.database import Database
+from storage.errors import ImageMissing
+from storage.events import FrameCaptured, InspectionCompleted, InspectionDecided, now
+from storage.stream import Entry, EventLog
+from workers.consumer import Consumer, Delivery, Status
+
+logger = logging.getLogger(__name__)
+
+TRIM_SECONDS = 2.0
+
+
+class Recorder:
+    """Batches rows into one synchronous commit; only then tells that the inspections are completed."""
+
+    def __init__(
+        self,
+        *,
+        stream_url: str,
+        database_url: str,
+        images: Path,
+        minimum_free_bytes: int,
+        delivery: Delivery,
+        sweep_seconds: float,
+        give_up_seconds: float,
+    ) -> None:
+        self.log, self.database = EventLog(stream_url), Database(database_url, pool_size=1)
+        self.store = ImageStore(images, minimum_free_bytes)
+        self.delivery, self.status = delivery, Status()
+        self.sweeper = Sweeper(self.log, self.database, sweep_seconds, give_up_seconds)
+        self.trim_at = 0.0
+
+    def run(self, stop: threading.Event) -> None:
+        keys = [self.log.key(InspectionDecided), self.log.key(FrameCaptured)]
+        consumer = Consumer(self.log, keys, self.delivery, self.handle, self.bury, self.status)
+        consumer.run(stop, tick=self.tick)
+
+    def tick(self) -> None:
+        if time.monotonic() >= self.trim_at:
+            self.log.trim()
+            self.trim_at = time.monotonic() + TRIM_SECONDS
+        self.sweeper.sweep()
+
+    def handle(self, entries: list[Entry]) -> None:
+        """Write the batch; when one entry cannot be written, write the others and set that one aside."""
+        try:
+            self.record(entries)
+        except (IntegrityError, DataError, ImageMissing) as error:
+            if len(entries) > 1:
+                for entry in entries:
+                    self.handle([entry])
+            else:
+                self.refuse(entries[0], error)
+
+    def record(self, entries: Sequence[Entry]) -> None:
+        """Images durable, rows committed, then told and acknowledged; every step may be repeated."""
+        captures = [entry.event for entry in entries if isinstance(entry.event, FrameCaptured)]
+        decisions = [entry.event for entry in entries if isinstance(entry.event, InspectionDecided)]
+        self.store.make_durable(named_images(captures, decisions))
+        with self.database.begin() as session:
+            records.record_captures(session, captures)
+            new = records.record_verdicts(session, decisions)
+        told = [completed(event) for event in decisions if event.trigger.inspection_id in new]
+        self.log.publish_and_acknowledge(told, entries, self.delivery.group)
+
+    def refuse(self, entry: Entry, error: Exception) -> None:
+        reason = f"cannot be recorded: {str(error).splitlines()[0]}"
+        logger.error("%s %s: %s", entry.key, entry.id, reason)
+        self.log.set_aside(entry, self.delivery.group, reason, self.bury(entry, reason))
+
+    def bury(self, entry: Entry, reason: str) -> list[InspectionDecided]:
+        """An inspection whose evidence cannot be recorded becomes ERROR without it, once."""
+        event = entry.event
+        if not isinstance(event, FrameCaptured | InspectionDecided) or not event.frames:
+            return []
+        return [InspectionDecided.error(event, f"record: {reason}", evidence=False)]
+
+
+class Sweeper:
+    """A notification is a hint, the table is the truth: asks for captured inspections that have no verdict.
+
+    Such an inspection is told again once; after `give_up_seconds` it becomes ERROR.
+    """
+
+    def __init__(self, log: EventLog, database: Database, every_seconds: float, give_up_seconds: float) -> None:
+        self.log, self.database = log, database
+        self.every_seconds, self.give_up_seconds = every_seconds, give_up_seconds
+        self.told: set[UUID] = set()
+        self.sweep_at = time.monotonic() + every_seconds
+
+    def sweep(self) -> None:
+        if time.monotonic() < self.sweep_at:
+            return
+        with self.database.begin() as session:
+            found = records.overdue(session, timedelta(seconds=self.every_seconds))
+        for event, recorded_at in found:
+            self.act(event, (now() - recorded_at).total_seconds())
+        self.told &= {event.trigger.inspection_id for event, _ in found}
+        self.sweep_at = time.monotonic() + self.every_seconds
+
+    def act(self, event: FrameCaptured, age_seconds: float) -> None:
+        inspection_id = event.trigger.inspection_id
+        if age_seconds > self.give_up_seconds:
+            reason = f"captured {age_seconds:.0f} s ago and never scored (give_up_seconds {self.give_up_seconds:g})"
+            self.log.publish(InspectionDecided.error(event, reason))
+        elif inspection_id not in self.told:
+            logger.warning(
+                "inspection %s: captured %.0f s ago without a verdict, told again", inspection_id, age_seconds
+            )
+            self.told.add(inspection_id)
+            self.log.publish(event)
+
+
+def named_images(captures: Sequence[FrameCaptured], decisions: Sequence[InspectionDecided]) -> set[str]:
+    frames = {frame.sha256 for event in (*captures, *decisions) for frame in event.frames}
+    maps = {facts.map_sha256 for event in decisions for facts in event.predictions if facts.map_sha256}
+    return frames | maps
+
+
+def completed(event: InspectionDecided) -> InspectionCompleted:
+    worst = max(event.predictions, key=lambda facts: facts.anomaly_score, default=None)
+    trigger = event.trigger
+    return InspectionCompleted(
+        inspection_id=trigger.inspection_id,
+        station=trigger.station,
+        run_id=trigger.run_id,
+        trigger_number=trigger.trigger_number,
+        part_id=trigger.part_id,
+        verdict=event.verdict,
+        reason=event.reason,
+        anomaly_score=worst.anomaly_score if worst else None,
+        model_version=worst.model_version if worst else None,
+        latency_milliseconds=1000 * (now() - trigger.triggered_at).total_seconds(),
+        stage_milliseconds={
+            **event.stage_milliseconds,
+            "record": 1000 * (now() - event.decided_at).total_seconds(),
+        },
+    )

@@ -14,7 +14,7 @@ from pydantic_core import PydanticCustomError
 class Section(BaseModel):
     """A group of settings; read once at the edge, then passed inward as plain values."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, hide_input_in_errors=True)
 
 
 def refuse_truth_value(given: Any) -> Any:
@@ -53,8 +53,8 @@ Real = Annotated[float, NUMBER]
 Slug = Annotated[
     str,
     Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$"),
-    allowed("lower-case letters, digits and hyphens, at most 63, the first no hyphen"),
+    allowed("a name of lower-case letters, digits and hyphens, at most 63"),
 ]
 Text = Annotated[str, Field(min_length=1)]
 Folder = Annotated[Path, AfterValidator(beside_the_configuration)]
-Resources = dict[str, Annotated[float, Field(gt=0), NUMBER]]
+Resources = Annotated[dict[str, Annotated[float, Field(gt=0), NUMBER]], allowed("a table of names and numbers above 0")]

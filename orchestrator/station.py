@@ -68,7 +68,9 @@ class OpenCvCamera(Camera):
 
     kind: Literal["opencv"] = Field(description="A camera, stream or video opened by OpenCV.")
     source: Source = Field(
-        description="Device index (0 is the first camera), stream URL (rtsp://…) or path of a video.", examples=["0"]
+        repr=False,  # a stream's URL may hold a password
+        description="Device index (0 is the first camera), stream URL (rtsp://…) or path of a video.",
+        examples=["0"],
     )
     width: Annotated[int, Field(ge=1, le=65536), NUMBER] | None = Field(
         default=None,

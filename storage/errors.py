@@ -126,3 +126,11 @@ class Overloaded(InspectionFailed):
 
 class EventUnreadable(AdlineError):
     """An entry of the stream is not an event this version knows."""
+
+
+class FileInTheWay(AdlineError):
+    """The file cannot be written."""
+
+    def __init__(self, path: Path, message: str | None = None) -> None:
+        self.path = path
+        super().__init__(message or f"{path} is already there; --force overwrites it")

@@ -24,6 +24,7 @@ __all__ = [
     "decode",
     "describe",
     "encode",
+    "silence_opencv",
 ]
 
 Image = NDArray[np.uint8] | NDArray[np.uint16]
@@ -66,7 +67,7 @@ def decode(data: bytes, *, minimum_side: int | None = None, maximum_megapixels: 
     if facts.width * facts.height > maximum_megapixels * 1e6:
         raise ImageSizeRefused(f"{facts.width}x{facts.height} pixels; {maximum_megapixels:g} megapixels are allowed")
     check_complete(data, facts.media_type)
-    _silence_opencv()
+    silence_opencv()
     try:
         pixels = cv2.imdecode(np.frombuffer(data, np.uint8), _flags(facts, minimum_side))
     except cv2.error as error:
@@ -99,6 +100,6 @@ def _checked(pixels: object, facts: ImageFacts, reduction: int) -> Image:
 
 
 @cache
-def _silence_opencv() -> None:
+def silence_opencv() -> None:
     """Our errors say what is wrong with an image; OpenCV's own lines on stderr would say it twice."""
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)

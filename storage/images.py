@@ -59,9 +59,9 @@ def encode(pixels: Image, format: ImageFormat, quality: int = 95) -> bytes:
 def decode(data: bytes, *, minimum_side: int | None = None, maximum_megapixels: float = 100) -> Image:
     """The pixels, or ImageUnreadable / ImageSizeRefused with the reason.
 
-    Grey stays grey and 16 bit stays 16 bit; palettes and CMYK become BGR; alpha is dropped (the colour beneath it is
-    what the sensor saw); an EXIF orientation is applied. With minimum_side a JPEG is decoded at 1/2, 1/4 or 1/8, the
-    smallest that keeps both sides that long. The same data and minimum_side give the same pixels: audits rely on it.
+    Grey stays grey and 16 bit stays 16 bit; palettes and CMYK become BGR; alpha is dropped (in a TIFF: laid on black);
+    an EXIF orientation is applied. With minimum_side a JPEG is decoded at 1/2, 1/4 or 1/8, the smallest that keeps
+    both sides that long. The same data and minimum_side give the same pixels: audits rely on it.
     """
     facts = describe(data)
     if facts.width * facts.height > maximum_megapixels * 1e6:

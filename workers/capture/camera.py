@@ -71,7 +71,10 @@ class Camera(Protocol):
         ...
 
     def set_exposure(self, microseconds: float) -> float:
-        """Set the exposure time and return the one the camera took; CameraSettingRefused when it has none."""
+        """Set the exposure time, now and whenever it is opened again; CameraSettingRefused when it takes none.
+
+        Returns the time that the camera took, or before it is open the one it will be asked for.
+        """
         ...
 
 

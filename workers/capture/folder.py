@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from storage.errors import CameraError, CameraLost, SourceExhausted
+from storage.errors import CameraError, CameraLost, InspectionFailed, SourceExhausted
 from storage.images import decode, encode
 from workers.capture.arrivals import FileArrivals, complete_files, is_image_name
 from workers.capture.bayer import BayerPattern, demosaic
@@ -62,7 +62,10 @@ class FolderCamera(RepeatableCamera):
         encoded = self._read(path)
         if self._bayer is None:
             return self._frame(encoded=encoded, source=path.name)
-        pixels = demosaic(decode(encoded), self._bayer)
+        try:
+            pixels = demosaic(decode(encoded), self._bayer)
+        except InspectionFailed as error:
+            raise CameraError(self.name, f"{path}: {error}") from error
         return self._frame(encoded=encode(pixels, "png"), pixels=pixels, source=path.name)
 
     def _named(self, path: Path) -> Path:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import threading
 import time
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, cast
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 import cv2
 
@@ -16,9 +16,10 @@ from storage.errors import CameraLost, CameraSettingRefused, CameraTimeout, Sour
 from storage.images import Image, silence_opencv
 from workers.capture.camera import Camera, Frame, RepeatableCamera, Shot
 
-SECRET_NAMES: Final = ("pass", "pwd", "token", "key", "secret")
+PASSWORD_IN_URL: Final = re.compile(r"(://[^:/@]*):.*@")
+SECRET_IN_QUERY: Final = re.compile(r"([?&][^=&]*(?:pass|pwd|token|key|secret)[^=&]*=)[^&#]*", re.IGNORECASE)
 V4L2_EXPOSURE_MICROSECONDS: Final = 100
-"""V4L2 counts the exposure time in steps of 100 µs and calls 1 the manual mode; other drivers have units of their own."""
+"""V4L2 counts the exposure time in steps of 100 µs and calls 1 the manual mode; other drivers have other units."""
 V4L2_MANUAL_EXPOSURE: Final = 1
 
 
@@ -33,17 +34,7 @@ def opencv_camera(name: str, source: str, loop: bool = False, timeout_seconds: f
 
 def masked(source: str | int) -> str:
     """The source as it may stand in a log: without passwords."""
-    parts = urlsplit(str(source))
-    host = parts.netloc.rpartition("@")
-    user = host[0].partition(":")
-    netloc = f"{user[0]}:***@{host[2]}" if user[1] else parts.netloc
-    pairs = parse_qsl(parts.query, keep_blank_values=True)
-    query = urlencode([(name, "***" if _is_secret(name) else value) for name, value in pairs], safe="*")
-    return urlunsplit((parts.scheme, netloc, parts.path, query if pairs else parts.query, parts.fragment))
-
-
-def _is_secret(name: str) -> bool:
-    return any(word in name.lower() for word in SECRET_NAMES)
+    return SECRET_IN_QUERY.sub(r"\1***", PASSWORD_IN_URL.sub(r"\1:***@", str(source)))
 
 
 class VideoFileCamera(RepeatableCamera):
@@ -82,7 +73,7 @@ class VideoFileCamera(RepeatableCamera):
     def _read(self, number: int) -> Image | None:
         if self._length and self._loop:
             number = (number - 1) % self._length + 1
-        if number < self._position:
+        if number < self._position or (number == self._position and self._pixels is None):
             self._rewind()
         while self._position < number:
             if not self._advance(wanted=self._position + 1 == number):
@@ -95,8 +86,7 @@ class VideoFileCamera(RepeatableCamera):
             self._length = self._position
             return False
         self._position += 1
-        if wanted:
-            self._pixels = _retrieve(video)
+        self._pixels = _retrieve(video) if wanted else None
         return self._pixels is not None or not wanted
 
     def _opened(self) -> cv2.VideoCapture:

@@ -55,7 +55,7 @@ class Backoff:
 
     def delay_seconds(self, attempt: int) -> float:
         """Attempts count from 1."""
-        longest = min(self.longest_seconds, self.first_seconds * 2 ** min(attempt - 1, 30))
+        longest = min(self.longest_seconds, self.first_seconds * 2.0 ** min(attempt - 1, 30))
         return longest * random.uniform(0.5, 1.0)
 
 
@@ -96,6 +96,7 @@ class Job:
     shot: Shot
     deadline: float
     answer: Future[Frame] = field(default_factory=Future)
+    reached_camera: bool = False
 
 
 class View:
@@ -115,6 +116,7 @@ class View:
         self._status = CameraStatus(CameraState.CLOSED, datetime.now(UTC))
         self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._hanging: Job | None = None
+        self._crash: Exception | None = None
         self._lock = threading.Lock()
         self._attempted = threading.Event()
         self._failed_attempts = 0
@@ -148,7 +150,9 @@ class View:
         job = Job(shot, self._clock() + shot.deadline_seconds)
         with self._lock:
             hanging = self._hanging
-        if hanging is None:
+        if self._crash is not None:
+            job.answer.set_exception(self._crash)
+        elif hanging is None:
             self._jobs.put(job)
         else:
             self.count.triggers += 1
@@ -170,6 +174,17 @@ class View:
         return error
 
     def _run(self) -> None:
+        try:
+            self._serve()
+            self.camera.close()
+            self._set_state(CameraState.CLOSED)
+        except Exception as error:  # the next request raises it, and that ends the process
+            logger.exception("camera %s: its thread ended", self.camera.name)
+            self._crash = error
+            self._set_state(CameraState.LOST, repr(error))
+            self._attempted.set()
+
+    def _serve(self) -> None:
         self._connect()
         while True:
             try:
@@ -178,10 +193,8 @@ class View:
                 self._connect()
                 continue
             if job is None:
-                break
+                return
             self._answer(job)
-        self.camera.close()
-        self._set_state(CameraState.CLOSED)
 
     def _patience_seconds(self) -> float | None:
         if self.status.state is CameraState.UP:
@@ -200,7 +213,7 @@ class View:
                 job.answer.set_exception(outcome)
             else:
                 job.answer.set_result(outcome)
-        if came_back:
+        if came_back and job.reached_camera:
             # What the driver did meanwhile is anybody's guess; begin anew rather than trust its buffers.
             self._lose(CameraLost(self.camera.name, f"came back late from trigger {job.shot.trigger_number}"))
             self._connect()
@@ -208,6 +221,9 @@ class View:
     def _capture(self, job: Job) -> Frame:
         self.count.triggers += 1
         self._require_connection()
+        if self._clock() > job.deadline:  # opening took too long: a frame taken now would show another part
+            raise CameraTimeout(self.camera.name, f"ready only after {job.shot.deadline_seconds:g} s")
+        job.reached_camera = True
         try:
             frame = self._checked(self.camera.capture(job.shot), job)
             self._timeouts = 0

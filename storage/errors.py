@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 
@@ -64,6 +65,10 @@ class CameraError(InspectionFailed):
         super().__init__(f"camera {camera}: {message or (type(self).__doc__ or '').strip()}")
 
 
+class CameraSettingRefused(CameraError):
+    """The camera does not take this setting."""
+
+
 class CameraTimeout(CameraError):
     """The camera delivered no frame in time."""
 
@@ -76,8 +81,20 @@ class FrameIncomplete(CameraError):
     """The camera delivered an incomplete frame."""
 
 
+class FrameMismatch(CameraError):
+    """The camera's frame counter does not fit the triggers: this frame may show another part."""
+
+
 class SourceExhausted(CameraError):
     """The image source has no further image."""
+
+
+class ViewsMissing(InspectionFailed):
+    """At least one view of the part is missing or incomplete."""
+
+    def __init__(self, station: str, failures: Mapping[str, InspectionFailed]) -> None:
+        self.station, self.failures = station, dict(failures)
+        super().__init__(f"station {station}: {'; '.join(str(failure) for failure in failures.values())}")
 
 
 class ImageUnreadable(InspectionFailed):
@@ -87,9 +104,17 @@ class ImageUnreadable(InspectionFailed):
 class ImageMissing(InspectionFailed):
     """The stored image is not there."""
 
+    def __init__(self, path: Path, wanted: str) -> None:
+        self.path, self.wanted = path, wanted
+        super().__init__(f"{path}: the stored image {wanted} is not there")
+
 
 class ImageAltered(InspectionFailed):
     """The stored image no longer has the hash it was stored under."""
+
+    def __init__(self, path: Path, wanted: str, found: str) -> None:
+        self.path, self.wanted, self.found = path, wanted, found
+        super().__init__(f"{path}: stored as SHA-256 {wanted}, found {found}; the image was altered")
 
 
 class ImageSizeRefused(InspectionFailed):
@@ -126,3 +151,11 @@ class Overloaded(InspectionFailed):
 
 class EventUnreadable(AdlineError):
     """An entry of the stream is not an event this version knows."""
+
+
+class FileInTheWay(AdlineError):
+    """The file cannot be written."""
+
+    def __init__(self, path: Path, message: str | None = None) -> None:
+        self.path = path
+        super().__init__(message or f"{path} is already there; --force overwrites it")

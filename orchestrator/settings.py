@@ -1,0 +1,204 @@
+"""Every setting of the line: what it means, what it may be, what it is when nobody says."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from orchestrator.agreement import check_agreement
+from orchestrator.recipe import Recipe
+from orchestrator.section import Real, Resources, Section, Slug, Text, Whole, allowed, url_of
+from orchestrator.station import Station
+
+DatabaseUrl = Annotated[
+    str,
+    url_of("postgresql", "postgres", "postgresql+psycopg2"),
+    allowed("a URL such as postgresql://user:password@host:5432/adline", secret=True),
+]
+StreamUrl = Annotated[
+    str,
+    url_of("redis", "rediss", "unix"),
+    allowed("a URL such as redis://user:password@host:6379/0, rediss://… or unix://…", secret=True),
+]
+Device = Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d{1,2})?)$"), allowed('"auto", "cpu", "cuda" or "cuda:N"')]
+
+
+class Line(Section):
+    """The production line."""
+
+    name: Slug = Field(default="line-1", description="Name of the line, as records and metrics call it.")
+
+
+class Server(Section):
+    """Operator pages, API, health and metrics: one web port."""
+
+    host: Text = Field(default="127.0.0.1", description="Address to listen on; 0.0.0.0 lets other machines in.")
+    port: Whole = Field(default=8000, ge=1, le=65535, description="TCP port to listen on.")
+
+
+class Database(Section):
+    """Postgres: the truth."""
+
+    url: DatabaseUrl | None = Field(
+        default=None,
+        repr=False,
+        description="Postgres to use; DATABASE_URL says the same. Not set: an embedded one in the state folder.",
+        examples=["postgresql://adline:password@db.example:5432/adline"],
+    )
+    pool_size: Whole = Field(default=5, ge=1, le=1000, description="Connections each process keeps open at most.")
+
+
+class Stream(Section):
+    """Redis or Valkey: the events."""
+
+    url: StreamUrl | None = Field(
+        default=None,
+        repr=False,
+        description="Redis or Valkey to use; REDIS_URL says the same. Not set: an embedded one in the state folder.",
+        examples=["redis://:password@redis.example:6379/0"],
+    )
+
+
+class Ray(Section):
+    """The actors that do the work."""
+
+    address: Text | None = Field(
+        default=None,
+        description="Ray cluster to join. Not set: this machine alone.",
+        examples=["ray-head.example:6380"],
+    )
+    object_store_megabytes: Whole = Field(
+        default=200, ge=80, le=1_048_576, description="Shared memory for frames on their way to inference."
+    )
+
+
+class Images(Section):
+    """How frames are kept."""
+
+    format: Literal["jpeg", "png"] = Field(
+        default="jpeg", description="How camera pixels are stored; image files keep their original bytes."
+    )
+    jpeg_quality: Whole = Field(default=95, ge=1, le=100, description="Quality of stored JPEGs; higher is larger.")
+    minimum_free_megabytes: Whole = Field(
+        default=512, ge=0, le=1_073_741_824, description="The line holds when the disk has less room than this."
+    )
+    maximum_megapixels: Real = Field(default=100.0, gt=0, le=10_000, description="A larger image is refused.")
+    minimum_side_pixels: Whole = Field(default=1, ge=1, le=65536, description="An image narrower or lower is refused.")
+
+
+class Capture(Section):
+    """From the trigger to the stored frame."""
+
+    back_pressure: Literal["wait", "error"] = Field(
+        default="wait", description="When inference is behind: wait with the next part, or record it as ERROR."
+    )
+    maximum_in_flight: Whole = Field(
+        default=16,
+        ge=1,
+        le=100_000,
+        description="Parts captured but not yet scored, per station, before back_pressure acts.",
+    )
+    hot_frames: Whole = Field(
+        default=64,
+        ge=0,
+        le=100_000,
+        description="Frames kept in shared memory for inference; older ones are read from disk.",
+    )
+    trigger_maximum_age_seconds: Real = Field(
+        default=2.0,
+        gt=0,
+        le=86_400,
+        description="An older, redelivered trigger is not captured by a live camera: the part has moved on.",
+    )
+
+
+class Inference(Section):
+    """From the frame to the anomaly score."""
+
+    replicas: Whole = Field(
+        default=1, ge=1, le=1024, description="Inference workers; each holds one model on one device."
+    )
+    batch_size: Whole = Field(default=8, ge=1, le=1024, description="Frames scored together at most.")
+    batch_deadline_milliseconds: Real = Field(
+        default=2.0, ge=0, le=60_000, description="How long a batch that is not full waits for more frames."
+    )
+    device: Device = Field(default="auto", description="Where the model runs; auto takes a GPU when Ray grants one.")
+    threads: Whole = Field(default=1, ge=1, le=1024, description="CPU threads of each inference worker.")
+
+
+class Record(Section):
+    """From the verdict to Postgres, and what is done about parts that got stuck."""
+
+    batch_size: Whole = Field(default=64, ge=1, le=10_000, description="Verdicts written in one transaction at most.")
+    sweep_seconds: Real = Field(
+        default=10.0, gt=0, le=86_400, description="How often Postgres is asked for parts that are stuck."
+    )
+    give_up_seconds: Real = Field(
+        default=120.0,
+        gt=0,
+        le=604_800,
+        description="A part captured but not completed for this long is recorded as ERROR.",
+    )
+    maximum_deliveries: Whole = Field(
+        default=5,
+        ge=1,
+        le=1000,
+        description="An event delivered this often without success is set aside (dead letter).",
+    )
+    reclaim_idle_seconds: Real = Field(
+        default=15.0,
+        gt=0,
+        le=86_400,
+        description="An event unacknowledged for this long goes to another worker; longer than the slowest batch.",
+    )
+
+
+class StageResources(Section):
+    """What Ray reserves for each worker of a stage."""
+
+    num_cpus: Real = Field(
+        default=0.0, ge=0, le=1024, description="CPUs Ray reserves for each worker; 0 reserves none."
+    )
+    num_gpus: Real = Field(
+        default=0.0, ge=0, le=64, description="GPUs Ray grants each worker; a share such as 0.5 is allowed."
+    )
+    resources: Resources = Field(
+        default={}, description="Custom Ray resources each worker needs.", examples=[{"inference_pc": 1}]
+    )
+
+
+class Stages(Section):
+    """What Ray reserves, stage by stage."""
+
+    capture: StageResources = Field(default_factory=StageResources, description="Capture workers.")
+    inference: StageResources = Field(default_factory=StageResources, description="Inference workers.")
+    record: StageResources = Field(default_factory=StageResources, description="The recorder.")
+
+    def __getitem__(self, stage: str) -> StageResources:
+        if stage not in type(self).model_fields:
+            raise KeyError(stage)
+        resources: StageResources = getattr(self, stage)
+        return resources
+
+
+class Settings(Section):
+    """Settings of adline, the visual inspection of a production line."""
+
+    line: Line = Field(default_factory=Line, description="The production line.")
+    server: Server = Field(default_factory=Server, description="Operator pages, API, health and metrics.")
+    database: Database = Field(default_factory=Database, description="Postgres: the truth.")
+    stream: Stream = Field(default_factory=Stream, description="Redis or Valkey: the events.")
+    ray: Ray = Field(default_factory=Ray, description="The actors that do the work.")
+    images: Images = Field(default_factory=Images, description="How frames are kept.")
+    capture: Capture = Field(default_factory=Capture, description="From the trigger to the stored frame.")
+    inference: Inference = Field(default_factory=Inference, description="From the frame to the anomaly score.")
+    record: Record = Field(default_factory=Record, description="From the verdict to Postgres.")
+    stages: Stages = Field(default_factory=Stages, description="What Ray reserves, stage by stage.")
+    stations: tuple[Station, ...] = Field(default=(), description="The stations of the line.")
+    recipes: dict[Slug, Recipe] = Field(default={}, description="What stations do, by name.")
+
+    @model_validator(mode="after")
+    def agree(self) -> Self:
+        check_agreement(self)
+        return self

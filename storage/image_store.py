@@ -1,0 +1,172 @@
+"""Where images are kept: one file per image, named after the SHA-256 of its bytes."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import logging
+import os
+import re
+import shutil
+import sys
+import time
+import uuid
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from storage.errors import DiskFull, ImageAltered, ImageMissing
+from storage.image_header import SUFFIXES
+
+logger = logging.getLogger(__name__)
+
+NO_ROOM: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+SHA256: Final = re.compile("[0-9a-f]{64}")
+
+
+@dataclass(frozen=True)
+class StoredImage:
+    """What the database keeps of a stored image; the MD5 is for exchange with other systems, not for trust."""
+
+    sha256: str
+    md5: str
+    size_bytes: int
+    path: Path
+
+
+class ImageStore:
+    """A folder of images, `sha256/ab/cd/<hash>.<ext>`; what is stored is never changed."""
+
+    def __init__(self, root: Path, minimum_free_bytes: int = 0) -> None:
+        self.root = root
+        self.minimum_free_bytes = minimum_free_bytes
+
+    def put(self, data: bytes, suffix: str) -> StoredImage:
+        """Store the bytes at once or not at all; they survive a power cut only after `make_durable`."""
+        sha256 = hashlib.sha256(data).hexdigest()
+        path = self._place(sha256, suffix)
+        if not self._holds(path, data):
+            self._require_room(len(data))
+            with self._full_disk_named(len(data)):
+                self._write(data, path)
+        md5 = hashlib.md5(data, usedforsecurity=False).hexdigest()
+        return StoredImage(sha256, md5, len(data), path)
+
+    def make_durable(self, sha256s: Iterable[str]) -> None:
+        """Return when these images survive a power cut. Any process may ask, any number of times."""
+        folders: dict[Path, None] = {}
+        for sha256 in sha256s:
+            path = self.path(sha256)
+            with self._full_disk_named(0):
+                _sync(path)
+            folders.update(dict.fromkeys((path.parent, path.parent.parent, path.parent.parent.parent)))
+        for folder in folders:
+            _sync(folder)
+
+    def get(self, sha256: str) -> bytes:
+        """The bytes as they were stored, checked against their hash."""
+        path = self.path(sha256)
+        data = path.read_bytes()
+        found = hashlib.sha256(data).hexdigest()
+        if found != sha256:
+            raise ImageAltered(path, sha256, found)
+        return data
+
+    def path(self, sha256: str) -> Path:
+        """Where this image is, whatever its kind."""
+        if not SHA256.fullmatch(sha256):
+            raise ImageMissing(self.root, sha256)
+        for suffix in SUFFIXES.values():
+            path = self._place(sha256, suffix)
+            if path.exists():
+                return path
+        raise ImageMissing(self._place(sha256, ".*"), sha256)
+
+    def sweep_temporary(self, older_than_seconds: float) -> int:
+        """Remove what a killed process left half written; return how many files that were."""
+        limit, swept = time.time() - older_than_seconds, 0
+        for path in self._temporary.glob("*.tmp"):
+            with contextlib.suppress(FileNotFoundError):
+                if path.stat().st_mtime <= limit:
+                    path.unlink()
+                    swept += 1
+        return swept
+
+    @property
+    def _temporary(self) -> Path:
+        # One folder on the same disk: after a crash the sweep looks here and not through millions of images.
+        return self.root / "temporary"
+
+    def _place(self, sha256: str, suffix: str) -> Path:
+        if suffix not in (*SUFFIXES.values(), ".*"):
+            raise ValueError(f"suffix {suffix!r}; allowed are {', '.join(SUFFIXES.values())}")
+        return self.root / "sha256" / sha256[:2] / sha256[2:4] / (sha256 + suffix)
+
+    def _holds(self, path: Path, data: bytes) -> bool:
+        # The bytes are compared, not only their number: a power cut before make_durable can leave a file of the
+        # right size full of zeros, and the repeated trigger would otherwise put its row on top of that.
+        try:
+            held = path.read_bytes() == data
+        except FileNotFoundError:
+            return False
+        if not held:
+            logger.warning("%s: not the image it is named after; stored again", path)
+        return held
+
+    def _require_room(self, needed_bytes: int) -> None:
+        if self.minimum_free_bytes == 0:
+            return
+        self.root.mkdir(parents=True, exist_ok=True)
+        free_bytes = shutil.disk_usage(self.root).free
+        if free_bytes - needed_bytes < self.minimum_free_bytes:
+            raise DiskFull(self.root, free_bytes, self.minimum_free_bytes + needed_bytes)
+
+    @contextlib.contextmanager
+    def _full_disk_named(self, needed_bytes: int) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            if error.errno in NO_ROOM:
+                raise DiskFull(self.root, shutil.disk_usage(self.root).free, needed_bytes) from error
+            raise
+
+    def _write(self, data: bytes, path: Path) -> None:
+        temporary = self._temporary / f"{uuid.uuid4().hex}.tmp"
+        try:
+            _write_file(temporary, data)
+            _rename(temporary, path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+
+
+def _write_file(path: Path, data: bytes) -> None:
+    try:
+        path.write_bytes(data)
+    except FileNotFoundError:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+
+
+def _rename(source: Path, target: Path) -> None:
+    try:
+        source.rename(target)
+    except FileNotFoundError:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        source.rename(target)
+
+
+def _sync(path: Path) -> None:
+    """fsync works on any descriptor of the file, so whoever needs the image durable can see to it."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        if sys.platform == "darwin":  # there fsync stops at the drive's cache
+            import fcntl
+
+            fcntl.fcntl(descriptor, fcntl.F_FULLFSYNC)
+        else:
+            os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

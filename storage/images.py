@@ -1,0 +1,105 @@
+"""Images: pixels to bytes and back; ImageStore keeps the bytes under their hash."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Final, Literal, cast
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from storage.errors import ImageSizeRefused, ImageUnreadable
+from storage.image_header import SUFFIXES, ImageFacts, describe
+from storage.image_store import ImageStore, StoredImage
+from storage.image_structure import check_complete
+
+__all__ = [
+    "SUFFIXES",
+    "Image",
+    "ImageFacts",
+    "ImageFormat",
+    "ImageStore",
+    "StoredImage",
+    "decode",
+    "describe",
+    "encode",
+    "silence_opencv",
+]
+
+Image = NDArray[np.uint8] | NDArray[np.uint16]
+"""(H, W) grey or (H, W, 3) BGR, 8 or 16 bit."""
+ImageFormat = Literal["jpeg", "png"]
+
+REDUCED_GREY: Final = {
+    2: cv2.IMREAD_REDUCED_GRAYSCALE_2,
+    4: cv2.IMREAD_REDUCED_GRAYSCALE_4,
+    8: cv2.IMREAD_REDUCED_GRAYSCALE_8,
+}
+REDUCED_COLOUR: Final = {
+    2: cv2.IMREAD_REDUCED_COLOR_2,
+    4: cv2.IMREAD_REDUCED_COLOR_4,
+    8: cv2.IMREAD_REDUCED_COLOR_8,
+}
+
+
+def encode(pixels: Image, format: ImageFormat, quality: int = 95) -> bytes:
+    """JPEG of this quality, or PNG, which loses nothing; 16 bit is always PNG, because JPEG holds 8."""
+    if pixels.dtype not in (np.uint8, np.uint16):
+        raise ValueError(f"pixels are {pixels.dtype}; uint8 and uint16 can be stored")
+    if format == "jpeg" and pixels.dtype == np.uint8:
+        written, data = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    else:
+        written, data = cv2.imencode(".png", pixels, [cv2.IMWRITE_PNG_COMPRESSION, 1])
+    if not written:
+        raise ValueError(f"pixels of shape {pixels.shape} cannot be written as {format}")
+    return data.tobytes()
+
+
+def decode(data: bytes, *, minimum_side: int | None = None, maximum_megapixels: float = 100) -> Image:
+    """The pixels, or ImageUnreadable / ImageSizeRefused with the reason.
+
+    Grey stays grey and 16 bit stays 16 bit; palettes and CMYK become BGR; alpha is dropped (in a TIFF: laid on black);
+    an EXIF orientation is applied. With minimum_side a JPEG is decoded at 1/2, 1/4 or 1/8, the smallest that keeps
+    both sides that long. The same data and minimum_side give the same pixels: audits rely on it.
+    """
+    facts = describe(data)
+    if facts.width * facts.height > maximum_megapixels * 1e6:
+        raise ImageSizeRefused(f"{facts.width}x{facts.height} pixels; {maximum_megapixels:g} megapixels are allowed")
+    check_complete(data, facts.media_type)
+    silence_opencv()
+    try:
+        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), _flags(facts, minimum_side))
+    except cv2.error as error:
+        raise ImageUnreadable(f"the {facts.media_type} cannot be decoded: {error.err}") from error
+    return _checked(pixels, facts, _reduction(facts, minimum_side))
+
+
+def _flags(facts: ImageFacts, minimum_side: int | None) -> int:
+    reduction = _reduction(facts, minimum_side)
+    if reduction > 1:
+        return (REDUCED_GREY if facts.channels == 1 else REDUCED_COLOUR)[reduction]
+    return (cv2.IMREAD_GRAYSCALE if facts.channels == 1 else cv2.IMREAD_COLOR) | cv2.IMREAD_ANYDEPTH
+
+
+def _reduction(facts: ImageFacts, minimum_side: int | None) -> int:
+    if minimum_side is None or facts.media_type != "image/jpeg":
+        return 1
+    side = min(facts.width, facts.height)
+    return next((reduction for reduction in (8, 4, 2) if side >= minimum_side * reduction), 1)
+
+
+def _checked(pixels: object, facts: ImageFacts, reduction: int) -> Image:
+    # OpenCV answers None for what it cannot decode, and some versions a picture of another size.
+    size = (-(-facts.height // reduction), -(-facts.width // reduction))
+    if not isinstance(pixels, np.ndarray) or pixels.shape[:2] != size:
+        raise ImageUnreadable(f"the {facts.media_type} of {facts.width}x{facts.height} pixels cannot be decoded")
+    if pixels.dtype.itemsize * 8 != facts.bit_depth:
+        raise ImageUnreadable(f"the {facts.media_type} was decoded as {pixels.dtype}, not {facts.bit_depth} bit")
+    return cast(Image, pixels)
+
+
+@cache
+def silence_opencv() -> None:
+    """Our errors say what is wrong with an image; OpenCV's own lines on stderr would say it twice."""
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)

@@ -1,0 +1,107 @@
+"""Image files in a folder: which there are, in which order, and which of them are completely written."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+IMAGE_SUFFIXES: Final = frozenset({".bmp", ".jpg", ".jpeg", ".png", ".tif", ".tiff"})
+DIGITS: Final = re.compile(r"(\d+)")
+
+FileState = tuple[int, int]
+"""Size in bytes and time of the last change in ns: as long as either moves, somebody is writing."""
+
+
+def natural_order(path: Path) -> tuple[list[tuple[bool, int, str]], str]:
+    """Sorts part2.png before part10.png; the plain name decides between part2.png and part02.png."""
+    parts = [part for part in DIGITS.split(path.name.lower()) if part]
+    return [(False, int(part), "") if part.isdecimal() else (True, 0, part) for part in parts], path.name
+
+
+def is_image_name(name: str) -> bool:
+    """Dotfiles and .part, .tmp are what others are still writing."""
+    return not name.startswith(".") and os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES
+
+
+def image_files(folder: Path) -> list[Path]:
+    """The image files of this folder in natural order; OSError when the folder is gone."""
+    with os.scandir(folder) as entries:
+        names = [entry.name for entry in entries if is_image_name(entry.name) and entry.is_file()]
+    return sorted((folder / name for name in names), key=natural_order)
+
+
+def file_state(path: Path) -> FileState | None:
+    """None when the file is gone or empty."""
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        return None
+    return (status.st_size, status.st_mtime_ns) if status.st_size else None
+
+
+def complete_files(folder: Path, settle_seconds: float) -> list[Path]:
+    """The image files nobody is writing: waits once for settle_seconds when some changed that recently."""
+    before = {path: file_state(path) for path in image_files(folder)}
+    newest_ns = max((state[1] for state in before.values() if state), default=0)
+    if time.time_ns() - newest_ns < settle_seconds * 1e9:
+        time.sleep(settle_seconds)
+    return [path for path, state in before.items() if state is not None and file_state(path) == state]
+
+
+class FileArrivals:
+    """Image files that have newly arrived in a folder, each handed over once.
+
+    What was handed over is remembered by this object alone; `already_seen` asks what earlier processes saw.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        already_seen: Callable[[Path], bool],
+        settle_seconds: float = 0.5,
+        clock: Callable[[], float] = time.monotonic,
+        remembered_names: int = 100_000,
+    ) -> None:
+        self.folder = folder
+        self._already_seen = already_seen
+        self._settle_seconds = settle_seconds
+        self._clock = clock
+        self._remembered_names = remembered_names
+        self._done: dict[Path, None] = {}
+        self._waiting: dict[Path, tuple[FileState, float]] = {}
+
+    def poll(self) -> list[Path]:
+        """Files completed since the last poll, the oldest first; OSError while the folder is not there."""
+        present = image_files(self.folder)
+        arrived = [path for path in present if path not in self._done and self._is_settled(path)]
+        arrived.sort(key=lambda path: (self._waiting.pop(path)[0][1], natural_order(path)))
+        self._done.update(dict.fromkeys(arrived))
+        self._forget(present)
+        return arrived
+
+    def _is_settled(self, path: Path) -> bool:
+        if path not in self._waiting and self._already_seen(path):
+            self._done[path] = None
+            return False
+        state, now = file_state(path), self._clock()
+        if state is None:
+            return False
+        known, since = self._waiting.get(path, (None, now))
+        if known != state:
+            since = now
+        self._waiting[path] = (state, since)
+        return now - since >= self._settle_seconds
+
+    def _forget(self, present: list[Path]) -> None:
+        """Forget names long gone; not all of them at once, for an unmounted folder comes back with its files."""
+        here = set(present)
+        for path in [path for path in self._waiting if path not in here]:
+            del self._waiting[path]
+        surplus = len(self._done) - len(here) - self._remembered_names
+        if surplus > 0:
+            for path in [path for path in self._done if path not in here][:surplus]:
+                del self._done[path]

@@ -1,0 +1,94 @@
+"""A camera that is a folder of image files: a recording played back, or what another program writes there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from storage.errors import CameraError, CameraLost, InspectionFailed, SourceExhausted
+from storage.images import decode, encode
+from workers.capture.arrivals import FileArrivals, complete_files, is_image_name
+from workers.capture.bayer import BayerPattern, demosaic
+from workers.capture.camera import Frame, RepeatableCamera, Shot
+
+__all__ = ["FileArrivals", "FolderCamera", "FolderMode"]
+
+FolderMode = Literal["once", "loop", "watch"]
+
+
+class FolderCamera(RepeatableCamera):
+    """Trigger n gets the n-th file in natural order as listed when opened, or the file that the trigger names.
+
+    A repeated trigger gets the same file, as long as no file is added before it while the line is down. In `watch`
+    the trigger always names the file. With `bayer` the frame is the demosaiced image and is stored as PNG.
+    """
+
+    kind = "folder"
+
+    def __init__(
+        self,
+        name: str,
+        folder: Path,
+        mode: FolderMode = "once",
+        settle_seconds: float = 0.5,
+        bayer: BayerPattern | None = None,
+    ) -> None:
+        super().__init__(name)
+        self.folder = folder
+        self.mode = mode
+        self._settle_seconds = settle_seconds
+        self._bayer = bayer
+        self._files: list[Path] = []
+
+    def open(self) -> None:
+        super().open()
+        try:
+            self._files = self._list()
+        except OSError as error:
+            raise CameraLost(self.name, f"folder {self.folder}: {error.strerror}") from error
+
+    def _list(self) -> list[Path]:
+        if self.mode == "watch":
+            self.folder.stat()
+            return []
+        files = complete_files(self.folder, self._settle_seconds)
+        if not files:
+            # An empty folder is what an unmounted share looks like: try again rather than end the recording.
+            raise CameraLost(self.name, f"folder {self.folder} holds no complete image")
+        return files
+
+    def capture(self, shot: Shot) -> Frame:
+        path = self._named(shot.path) if shot.path else self._listed(shot.trigger_number)
+        encoded = self._read(path)
+        if self._bayer is None:
+            return self._frame(encoded=encoded, source=path.name)
+        try:
+            pixels = demosaic(decode(encoded), self._bayer)
+        except InspectionFailed as error:
+            raise CameraError(self.name, f"{path}: {error}") from error
+        return self._frame(encoded=encode(pixels, "png"), pixels=pixels, source=path.name)
+
+    def _named(self, path: Path) -> Path:
+        # The name comes with the trigger, from outside: it must not lead out of the folder.
+        wanted = (self.folder / path).resolve()
+        if wanted.parent != self.folder.resolve() or not is_image_name(wanted.name):
+            raise CameraError(self.name, f"the trigger names {path}, which is no image file of {self.folder}")
+        return wanted
+
+    def _listed(self, trigger_number: int) -> Path:
+        if self.mode == "watch":
+            raise CameraError(self.name, f"trigger {trigger_number} names no file; in watch mode it must")
+        count = len(self._files)
+        if trigger_number > count and self.mode == "once":
+            raise SourceExhausted(
+                self.name, f"{self.folder} holds {count} images; trigger {trigger_number} asks for more"
+            )
+        return self._files[(trigger_number - 1) % count]
+
+    def _read(self, path: Path) -> bytes:
+        try:
+            return path.read_bytes()
+        except OSError as error:
+            if self.folder.is_dir():
+                raise CameraError(self.name, f"{path}: {error.strerror}") from error
+            raise CameraLost(self.name, f"folder {self.folder} is gone") from error

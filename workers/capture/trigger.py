@@ -104,13 +104,13 @@ class FileTrigger:
     def run(self, stop: threading.Event) -> None:
         waiting: list[Path] = []
         while not stop.wait(0 if waiting else self.poll_seconds):
-            waiting = waiting or self.arrivals()
             try:
+                waiting = waiting or self.arrivals()
                 while waiting and not stop.is_set():
                     if not self.tell(waiting[0]):
                         return
                     waiting.pop(0)
-            except StreamUnavailable as error:
+            except (StreamUnavailable, OSError) as error:  # the folder may come back, like Redis
                 logger.warning("station %s: no trigger: %s", self.station, error)
                 stop.wait(RETRY_SECONDS)
 

@@ -7,15 +7,15 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 from storage.errors import ImageUnreadable, InspectionFailed, Overloaded, StaleTrigger
 from storage.events import Event, FrameCaptured, FrameFacts, InspectionDecided, PartTriggered, Trigger, Verdict, now
-from storage.images import SUFFIXES, ImageFacts, ImageFormat, ImageStore, decode, describe, encode
+from storage.images import SUFFIXES, ImageFacts, ImageStore, decode, describe, encode
 from storage.stream import Entry, EventLog
 from workers.capture.camera import Camera, Frame, Shot
+from workers.capture.plan import StationPlan
 from workers.capture.view import CameraStatus
 from workers.capture.views import StationViews
 from workers.consumer import Consumer, Delivery, Status
@@ -34,23 +34,6 @@ class TriggerProducer(Protocol):
     def run(self, stop: threading.Event) -> None:
         """Tell triggers until stopped."""
         ...
-
-
-@dataclass(frozen=True)
-class StationPlan:
-    """What capture needs to know of its station."""
-
-    name: str
-    recipe: str
-    recipe_id: int
-    image_size: int
-    timeout_seconds: float
-    trigger_maximum_age_seconds: float
-    back_pressure: str
-    maximum_in_flight: int
-    image_format: ImageFormat
-    jpeg_quality: int
-    maximum_megapixels: float
 
 
 class CaptureWorker:
@@ -75,6 +58,7 @@ class CaptureWorker:
         self.store = ImageStore(images, minimum_free_bytes)
         self.key = self.log.key(PartTriggered, plan.name)
         self.captured_key = self.log.key(FrameCaptured)
+        self.failure: Exception | None = None
 
     def run(self, stop: threading.Event) -> None:
         """Capture until stopped; triggers told meanwhile wait in their stream."""
@@ -95,14 +79,16 @@ class CaptureWorker:
                 thread.join()
             self.views.close()
             self.pool.shutdown()
+        if self.failure:
+            raise self.failure
 
     def produce(self, producer: TriggerProducer, stop: threading.Event) -> None:
         """A producer that fails ends the worker: a station without triggers must not look healthy."""
         try:
             producer.run(stop)
-        except Exception as error:  # the end of a thread
+        except Exception as error:  # the end of a thread, and soon of the process
             logger.exception("triggers of station %s ended", self.plan.name)
-            self.status.facts["failed"] = f"triggers ended: {error}"
+            self.failure = error
             stop.set()
 
     def report(self) -> None:

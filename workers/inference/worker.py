@@ -9,11 +9,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from storage.images import ImageStore, decode
-
 from storage import records
 from storage.database import Database
-from storage.errors import InspectionFailed, ModelError, ModelMissing
+from storage.errors import ImageSizeRefused, InspectionFailed, ModelError, ModelMissing
 from storage.events import (
     FrameCaptured,
     FrameFacts,
@@ -22,12 +20,14 @@ from storage.events import (
     Verdict,
     now,
 )
+from storage.images import ImageStore, decode
 from storage.models import ModelVersion
 from storage.stream import Entry, EventLog
 from workers.consumer import Consumer, Delivery, Status
 from workers.detectors.detector import Detector, Image, Prediction
 from workers.hot import HotFrames, hot_key
 from workers.inference.heatmap import encode_map
+from workers.inference.plan import RecipePlan
 from workers.inference.verdict import Decision, decide
 
 logger = logging.getLogger(__name__)
@@ -35,14 +35,6 @@ logger = logging.getLogger(__name__)
 LOOK_SECONDS = 1.0  # how often the deployments table is asked; a notification is only a hint
 
 Load = Callable[[Path, str], Detector]
-
-
-@dataclass(frozen=True)
-class RecipePlan:
-    """What inference needs to know of a recipe."""
-
-    image_size: int
-    sample_rate: float
 
 
 @dataclass(frozen=True)
@@ -103,6 +95,7 @@ class InferenceWorker:
         models: Path,
         minimum_free_bytes: int,
         maximum_megapixels: float,
+        minimum_side_pixels: int,
         recipes: dict[str, RecipePlan],
         delivery: Delivery,
         hot: HotFrames,
@@ -111,7 +104,8 @@ class InferenceWorker:
     ) -> None:
         self.log, self.database = EventLog(stream_url), Database(database_url, pool_size=1)
         self.store = ImageStore(images, minimum_free_bytes)
-        self.maximum_megapixels, self.recipes, self.hot = maximum_megapixels, recipes, hot
+        self.maximum_megapixels, self.minimum_side_pixels = maximum_megapixels, minimum_side_pixels
+        self.recipes, self.hot = recipes, hot
         self.device, self.threads, self.models = device, threads, models
         self.delivery, self.status = delivery, Status()
 
@@ -178,6 +172,11 @@ class InferenceWorker:
         return hot_key(part.event.trigger.inspection_id, frame.camera, plan.image_size if plan else 0)
 
     def pixels(self, part: Part, frame: FrameFacts, hot: dict[str, Image]) -> Image:
+        if 0 < min(frame.width, frame.height) < self.minimum_side_pixels:
+            raise ImageSizeRefused(
+                f"camera {frame.camera}: the image is {frame.width}x{frame.height} pixels; "
+                f"a side must have at least {self.minimum_side_pixels} (images.minimum_side_pixels)"
+            )
         found = hot.get(self.key(part, frame))
         if found is not None:
             return found

@@ -1,0 +1,54 @@
+"""The map of the system: one row per worker."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from storage.events import Event, FrameCaptured, InspectionCompleted, InspectionDecided, PartTriggered
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A kind of worker: what it reads and tells, and how many there are of it.
+
+    `worker` is where its class is; only the actor's own process imports it, so that the line's process stays small.
+    """
+
+    name: str
+    worker: str
+    reads: tuple[type[Event], ...]
+    tells: tuple[type[Event], ...]
+    per: Literal["station", "replica", "line"]
+    hot: bool = False
+
+
+STAGES: Final = (
+    Stage(
+        "capture",
+        "workers.capture.worker:CaptureWorker",
+        reads=(PartTriggered,),
+        tells=(FrameCaptured, InspectionDecided),
+        per="station",
+        hot=True,
+    ),
+    Stage(
+        "inference",
+        "workers.inference.worker:InferenceWorker",
+        reads=(FrameCaptured,),
+        tells=(InspectionDecided,),
+        per="replica",
+        hot=True,
+    ),
+    Stage(
+        "record",
+        "workers.recorder:Recorder",
+        reads=(InspectionDecided, FrameCaptured),
+        tells=(InspectionCompleted, InspectionDecided, FrameCaptured),
+        per="line",
+    ),
+)
+"""In the order of a part's journey, which is also the order of stopping."""
+
+TEACHER: Final = Stage("teach", "workers.retrain.teacher:Teacher", reads=(), tells=(), per="line")
+"""Runs before the first part of a recipe that has no model yet, and ends."""

@@ -1,0 +1,298 @@
+"""The actors: started, watched, stopped. Ray is imported in this file alone."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import logging
+import os
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+from orchestrator.logs import log_to_file
+from storage.errors import ServiceFailed
+from workers.consumer import Status
+from workers.detectors.detector import Image
+
+logger = logging.getLogger(__name__)
+
+CHECK_SECONDS = 1.0
+ANSWER_SECONDS = 3.0
+STALLED_SECONDS = 60.0  # a loop that has not come round for this long is stuck: the worker is replaced
+LONG_STATES = ("starting", "loading", "teaching", "opening")  # may be busy for longer than that
+
+
+class Worker(Protocol):
+    """What every worker is: a status, and a loop that runs until stopped."""
+
+    status: Status
+
+    def run(self, stop: threading.Event) -> None: ...
+
+
+@dataclass(frozen=True)
+class Task:
+    """One worker to be run: where its class is, what it is given, what it needs of the machine."""
+
+    stage: str
+    name: str
+    worker: str
+    arguments: Mapping[str, Any]
+    hot: bool = False
+    num_cpus: float = 0.0
+    num_gpus: float = 0.0
+    resources: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class WorkerHealth:
+    """What a worker said of itself; `beat_age_seconds` is how long ago its loop came round."""
+
+    name: str
+    stage: str
+    pid: int = 0
+    state: str = "starting"
+    detail: str = ""
+    handled: int = 0
+    beat_age_seconds: float = 0.0
+    resident_bytes: int = 0
+    restarts: int = 0
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def healthy(self) -> bool:
+        return self.state in ("running", "done", "stopped")
+
+
+class FrameRing:
+    """Actor: holds references to the newest hot frames, so that Ray keeps their pixels; forgets the oldest."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self.references: OrderedDict[str, Any] = OrderedDict()
+
+    def keep(self, key: str, boxed: list[Any]) -> None:
+        """`boxed` is [reference]: Ray hands over a bare reference as its value."""
+        self.references[key] = boxed[0]
+        while len(self.references) > self.size:
+            self.references.popitem(last=False)
+
+    def take(self, keys: list[str]) -> dict[str, Any]:
+        return {key: self.references.pop(key) for key in keys if key in self.references}
+
+
+class RayHotFrames:
+    """Hot frames in Ray's object store: put by capture, taken by inference, zero-copy on one machine."""
+
+    def __init__(self, ring: Any) -> None:
+        self.ring = ring
+
+    def put(self, key: str, pixels: Image) -> None:
+        import ray
+
+        self.ring.keep.remote(key, [ray.put(pixels)])
+
+    def take(self, keys: Sequence[str]) -> dict[str, Image]:
+        """What cannot be had in time is left out: the file has it."""
+        import ray
+        from ray.exceptions import RayError
+
+        try:
+            references = ray.get(self.ring.take.remote(list(keys)), timeout=1.0)
+            return dict(zip(references, ray.get(list(references.values()), timeout=1.0), strict=True))
+        except RayError as error:
+            logger.warning("hot frames are not to be had, files are read: %s", type(error).__name__)
+            return {}
+
+
+class WorkerHost:
+    """Actor: runs one worker's loop in a thread, so that health is answered while it works.
+
+    When the loop crashes the process ends: Ray starts a new one, and the stream delivers again what was in hand.
+    """
+
+    def __init__(self, name: str, worker: str, arguments: dict[str, Any], ring: Any, logs: Path) -> None:
+        log_to_file(logs / f"{name}.jsonl", name)
+        self.stop_event = threading.Event()
+        if ring is not None:
+            arguments = {**arguments, "hot": RayHotFrames(ring)}
+        module, _, class_name = worker.partition(":")
+        self.status = Status()
+        self.worker: Worker | None = None
+        self.thread = threading.Thread(target=self.live, args=(module, class_name, arguments), name="loop")
+        self.thread.start()
+
+    def live(self, module: str, class_name: str, arguments: dict[str, Any]) -> None:
+        try:
+            self.worker = getattr(importlib.import_module(module), class_name)(**arguments)
+            self.status = self.worker.status
+            self.worker.run(self.stop_event)
+            logger.info("the worker's loop has ended")
+        except BaseException:  # the process ends here
+            logger.critical("the worker died", exc_info=True)
+            logging.shutdown()
+            os._exit(1)
+
+    def health(self) -> dict[str, Any]:
+        import psutil
+
+        status = self.status
+        return {
+            "pid": os.getpid(),
+            "state": status.state,
+            "detail": status.detail,
+            "handled": status.handled,
+            "beat_age_seconds": round(time.monotonic() - status.beat_at, 3),
+            "resident_bytes": psutil.Process().memory_info().rss,
+            "facts": dict(status.facts),
+        }
+
+    def stop(self) -> None:
+        """Return when the loop has ended."""
+        self.stop_event.set()
+        self.thread.join()
+
+
+class Supervisor:
+    """Starts the tasks as Ray actors, restarts what dies or is stuck, and stops them in order."""
+
+    def __init__(
+        self,
+        logs: Path,
+        *,
+        address: str | None = None,
+        object_store_bytes: int,
+        hot_frames: int,
+        temporary: Path | None = None,
+    ) -> None:
+        self.logs, self.address, self.hot_frames = logs, address, hot_frames
+        self.object_store_bytes, self.temporary = object_store_bytes, temporary
+        self.actors: dict[str, Any] = {}
+        self.tasks: dict[str, Task] = {}
+        self.healths: dict[str, WorkerHealth] = {}
+        self.ring: Any = None
+        self.watching = threading.Event()
+        self.lock = threading.Lock()
+
+    def connect(self) -> None:
+        """Start Ray on this machine, all of its sockets on 127.0.0.1; or join the configured cluster."""
+        if self.address is None:
+            # Read by Ray when it is imported: with it, its sockets listen on 127.0.0.1 and nowhere else.
+            os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
+        os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        import ray
+
+        options: dict[str, Any] = {"address": self.address or "local", "namespace": "adline"}
+        if self.address is None:
+            options |= {"object_store_memory": self.object_store_bytes, "include_dashboard": False}
+            options |= {"_temp_dir": str(self.temporary)} if self.temporary else {}
+        try:
+            ray.init(log_to_driver=False, logging_level=logging.ERROR, **options)
+        except (ConnectionError, ValueError, RuntimeError) as error:
+            where = f"the cluster at {self.address}" if self.address else "Ray on this machine"
+            raise ServiceFailed(f"{where} cannot be reached: {error}") from error
+        self.ring = self.actor(FrameRing, max_concurrency=1).remote(self.hot_frames)
+
+    def actor(self, plain: type, max_concurrency: int, **options: Any) -> Any:
+        """A plain class as an actor that is started again whenever it dies."""
+        import ray
+
+        return ray.remote(plain).options(
+            **{"num_cpus": 0, "max_restarts": -1, "max_concurrency": max_concurrency, **options}
+        )
+
+    def start(self, tasks: Sequence[Task]) -> None:
+        for task in tasks:
+            options = {"num_cpus": task.num_cpus, "num_gpus": task.num_gpus, "resources": dict(task.resources)}
+            host = self.actor(WorkerHost, max_concurrency=4, **options)
+            ring = self.ring if task.hot else None
+            with self.lock:
+                self.tasks[task.name] = task
+                self.healths[task.name] = WorkerHealth(task.name, task.stage)
+                self.actors[task.name] = host.remote(task.name, task.worker, dict(task.arguments), ring, self.logs)
+
+    def watch(self, also: Callable[[], None] = lambda: None) -> threading.Thread:
+        """Ask every worker how it is, again and again, in a thread; `also` runs with each round."""
+        thread = threading.Thread(target=self.watch_loop, args=(also,), name="watch workers", daemon=True)
+        thread.start()
+        return thread
+
+    def watch_loop(self, also: Callable[[], None]) -> None:
+        while not self.watching.wait(CHECK_SECONDS):
+            self.check()
+            also()
+
+    def check(self) -> None:
+        """Ask all at once; one that does not answer keeps its last word and is said to be away."""
+        import ray
+
+        with self.lock:
+            asked = {name: actor.health.remote() for name, actor in self.actors.items()}
+        if asked:
+            ray.wait(list(asked.values()), num_returns=len(asked), timeout=ANSWER_SECONDS)
+        for name, reference in asked.items():
+            self.note(name, self.answer(reference))
+
+    def answer(self, reference: Any) -> dict[str, Any] | None:
+        import ray
+        from ray.exceptions import RayError
+
+        try:
+            found: dict[str, Any] = ray.get(reference, timeout=0)
+        except RayError:  # dead, restarting or busy being born
+            return None
+        return found
+
+    def note(self, name: str, answer: dict[str, Any] | None) -> None:
+        with self.lock:
+            before = self.healths.get(name)
+            if before is None:
+                return
+            if answer is None:
+                self.healths[name] = replace(before, state="restarting" if before.pid else "starting", detail="")
+                return
+            restarts = before.restarts + (1 if before.pid and answer["pid"] != before.pid else 0)
+            self.healths[name] = now_is = replace(before, **answer, restarts=restarts)
+        if now_is.beat_age_seconds > STALLED_SECONDS and now_is.state not in LONG_STATES:
+            self.replace_stalled(now_is)
+
+    def replace_stalled(self, health: WorkerHealth) -> None:
+        import ray
+
+        logger.error("%s: its loop has been stuck for %.0f s, replaced", health.name, health.beat_age_seconds)
+        ray.kill(self.actors[health.name], no_restart=False)
+
+    def health(self) -> list[WorkerHealth]:
+        with self.lock:
+            return list(self.healths.values())
+
+    def stop_stage(self, stage: str, timeout_seconds: float) -> None:
+        """Let the stage's workers end what they have in hand; then end their processes."""
+        import ray
+
+        with self.lock:
+            names = [name for name, task in self.tasks.items() if task.stage == stage and name in self.actors]
+            actors = {name: self.actors.pop(name) for name in names}
+            for name in names:
+                self.healths.pop(name)
+        stopping = [actor.stop.remote() for actor in actors.values()]
+        if stopping:
+            _, late = ray.wait(stopping, num_returns=len(stopping), timeout=timeout_seconds)
+            if late:
+                logger.warning("stage %s: %d workers did not stop in %.0f s", stage, len(late), timeout_seconds)
+        for actor in actors.values():
+            with contextlib.suppress(ValueError):
+                ray.kill(actor)
+
+    def shutdown(self) -> None:
+        """Leave Ray; on this machine all of its processes end."""
+        self.watching.set()
+        import ray
+
+        ray.shutdown()

@@ -227,16 +227,37 @@ def highest_trigger_number(session: Session, station: str) -> int:
 
 @dataclass(frozen=True)
 class RunSummary:
-    """What is on record of a run: parts with a verdict, each verdict's count, triggers recorded more than once."""
+    """What is on record of a run; `distinct` counts triggers, so that one recorded twice shows."""
 
     parts: int
+    distinct: int
     verdicts: dict[str, int]
-    duplicated: int
     first_recorded_at: datetime | None
     last_recorded_at: datetime | None
     latency_p50_milliseconds: float | None
     latency_p99_milliseconds: float | None
     open_reviews: int
+
+    def shown(self) -> dict[str, Any]:
+        """The contract of `adline start --json`."""
+        first, last = self.first_recorded_at, self.last_recorded_at
+        seconds = (last - first).total_seconds() if first and last else 0.0
+        latency = {"p50": self.latency_p50_milliseconds, "p99": self.latency_p99_milliseconds}
+        return {
+            "parts": self.parts,
+            "verdicts": self.verdicts,
+            "duplicated": self.parts - self.distinct,
+            "parts_per_second": round((self.parts - 1) / seconds, 2) if seconds else None,
+            "latency_ms": {name: round(value, 1) if value is not None else None for name, value in latency.items()},
+            "open_reviews": self.open_reviews,
+        }
+
+
+def open_reviews(session: Session) -> tuple[int, float]:
+    """How many reviews are open, and the age of the oldest in seconds (0 when there is none)."""
+    age = func.extract("epoch", func.now() - func.min(Review.opened_at))
+    count, seconds = session.execute(select(func.count(), age).where(Review.state == ReviewState.OPEN)).one()
+    return count, float(seconds or 0)
 
 
 def recorded(session: Session, run_id: UUID) -> int:
@@ -245,12 +266,18 @@ def recorded(session: Session, run_id: UUID) -> int:
     return session.scalar(counted) or 0
 
 
+def models_of_run(session: Session, run_id: UUID) -> list[str]:
+    """The model versions that judged the run's parts."""
+    used = select(InspectionVerdict.model_version).join(Inspection).where(Inspection.run_id == run_id).distinct()
+    return sorted(name for name in session.scalars(used) if name)
+
+
 def summarise_run(session: Session, run_id: UUID) -> RunSummary:
     row = session.execute(RUN_SUMMARY, {"run_id": run_id}).one()
     return RunSummary(
         parts=row.parts,
+        distinct=row.distinct_parts,
         verdicts={verdict.value: row.verdicts.get(verdict.value, 0) for verdict in Verdict},
-        duplicated=row.duplicated,
         first_recorded_at=row.first_recorded_at,
         last_recorded_at=row.last_recorded_at,
         latency_p50_milliseconds=row.p50,
@@ -268,7 +295,7 @@ RUN_SUMMARY = text(
         WHERE i.run_id = :run_id
     )
     SELECT count(*) AS parts,
-           count(*) - count(DISTINCT (station, trigger_number)) AS duplicated,
+           count(DISTINCT (station, trigger_number)) AS distinct_parts,
            coalesce((SELECT jsonb_object_agg(verdict, n) FROM (SELECT verdict, count(*) AS n FROM of_run GROUP BY 1) s),
                     '{}') AS verdicts,
            min(recorded_at) AS first_recorded_at, max(recorded_at) AS last_recorded_at,

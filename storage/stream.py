@@ -26,10 +26,13 @@ TRANSIENT = ("MISCONF", "LOADING", "READONLY", "OOM", "MASTERDOWN", "TRYAGAIN", 
 
 # One script, so that a number is never given without its trigger being told: KEYS trigger stream, station's counter,
 # run's counter, station's arrived files; ARGV trigger as JSON without its number, the run's limit (0 is none), a file
-# and its state ("" is none). Returns the number; 0 when the run has had all its triggers; -1 when the file has had its.
+# and its state ("" is none), the station's last number (0 is none). Returns the number; 0 when the run or the station
+# has had all its triggers; -1 when the file has had its.
 NUMBER_AND_TELL = """
 local limit = tonumber(ARGV[2])
 if limit > 0 and tonumber(redis.call('GET', KEYS[3]) or '0') >= limit then return 0 end
+local last = tonumber(ARGV[5])
+if last > 0 and tonumber(redis.call('GET', KEYS[2]) or '0') >= last then return 0 end
 if ARGV[3] ~= '' then
   if redis.call('HGET', KEYS[4], ARGV[3]) == ARGV[4] then return -1 end
   redis.call('HSET', KEYS[4], ARGV[3], ARGV[4])
@@ -116,10 +119,13 @@ class EventLog:
 
     # Sending
 
-    def trigger(self, trigger: Trigger, limit: int = 0, arrival: tuple[str, str] = ("", "")) -> int:
+    def trigger(
+        self, trigger: Trigger, limit: int = 0, *, arrival: tuple[str, str] = ("", ""), last_number: int = 0
+    ) -> int:
         """Give the trigger the station's next number and tell it.
 
-        0 when the run's limit of triggers is reached; -1 when the arrived file (path, state) has had its trigger.
+        0 when the run's limit of triggers or the station's last number is reached; -1 when the arrived file
+        (path, state) has had its trigger.
         """
         keys = [
             self.key(PartTriggered, trigger.station),
@@ -128,7 +134,8 @@ class EventLog:
             self.arrived_key(trigger.station),
         ]
         with self.answered():
-            return int(self.number_and_tell(keys=keys, args=[trigger.model_dump_json(), limit, *arrival]))
+            args = [trigger.model_dump_json(), limit, *arrival, last_number]
+            return int(self.number_and_tell(keys=keys, args=args))
 
     def arrived_key(self, station: str) -> str:
         return f"{self.prefix}:arrived:{station}"

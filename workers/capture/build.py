@@ -2,43 +2,92 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 from storage.stream import EventLog
-from workers.capture.arrivals import FileArrivals
+from workers.capture.arrivals import FileArrivals, complete_files
 from workers.capture.camera import Camera
+from workers.capture.dataset import DatasetCamera
+from workers.capture.folder import FolderCamera
+from workers.capture.opencv import opencv_camera
 from workers.capture.trigger import FileTrigger, IntervalTrigger, arrival_state
 from workers.capture.worker import TriggerProducer
+from workers.elpv import replayed_cells
 
 Options = Mapping[str, Any]
 
 
-def build_cameras(cameras: Sequence[Options]) -> list[Camera]:
-    """The cameras of a station, closed."""
-    return [build_camera(options) for options in cameras]
+def build_cameras(cameras: Sequence[Options], taught: Options | None) -> list[Camera]:
+    """The cameras of a station, closed; a dataset camera leaves out what the model was taught from."""
+    return [BUILDERS[options["kind"]](options, taught) for options in cameras]
+
+
+def folder_camera(options: Options, taught: Options | None) -> Camera:
+    mode = "watch" if options["watch"] else "loop" if options["loop"] else "once"
+    return FolderCamera(options["name"], Path(options["path"]), mode)
+
+
+def elpv_camera(options: Options, taught: Options | None) -> Camera:
+    known = taught if taught and taught["kind"] == "elpv" else {"cells": "mono", "count": 0, "seed": 0}
+    cells = replayed_cells(
+        options["cells"],
+        shuffled=options["order"] == "shuffled",
+        seed=options["seed"],
+        taught_cells=known["cells"],
+        taught_count=known["count"],
+        taught_seed=known["seed"],
+    )
+    return DatasetCamera(options["name"], [cell.path for cell in cells])
+
+
+def live_camera(options: Options, taught: Options | None) -> Camera:
+    return opencv_camera(options)
+
+
+BUILDERS: Mapping[str, Callable[[Options, Options | None], Camera]] = {
+    "folder": folder_camera,
+    "elpv": elpv_camera,
+    "opencv": live_camera,
+}
 
 
 def build_triggers(
+    log: EventLog,
+    *,
     station: str,
     run_id: UUID,
     limit: int,
     product: str | None,
     trigger: Options,
     cameras: Sequence[Options],
-    log: EventLog,
 ) -> list[TriggerProducer]:
     """What makes the station's triggers by itself; none when they come from outside."""
     if trigger["kind"] == "interval":
-        return [IntervalTrigger(log, station, run_id, trigger["parts_per_minute"], limit, product)]
+        per_minute, last = trigger["parts_per_minute"], last_number(cameras)
+        return [IntervalTrigger(log, station, run_id, per_minute, limit, product, last)]
     if trigger["kind"] == "file":
-        folder = next(Path(camera["path"]) for camera in cameras if camera["kind"] == "folder")
-        arrivals = FileArrivals(
-            folder,
-            already_seen=lambda path: log.arrived(station, str(path)) == arrival_state(path),
-            settle_seconds=trigger["settle_seconds"],
-        )
-        return [FileTrigger(log, station, run_id, limit, product, arrivals.poll)]
+        return [FileTrigger(log, station, run_id, limit, product, arrivals(log, station, trigger, cameras).poll)]
     return []
+
+
+def last_number(cameras: Sequence[Options]) -> int:
+    """A recording that is played once has as many parts as its shortest folder has images; 0 is without end."""
+    counts = [
+        len(complete_files(Path(camera["path"]), 0))
+        for camera in cameras
+        if camera["kind"] == "folder" and not camera["watch"] and not camera["loop"]
+    ]
+    return min(counts, default=0)
+
+
+def arrivals(log: EventLog, station: str, trigger: Options, cameras: Sequence[Options]) -> FileArrivals:
+    watched = next(camera for camera in cameras if camera["kind"] == "folder" and camera["watch"])
+
+    def already_seen(path: Path) -> bool:
+        return not fnmatch(path.name, watched["pattern"]) or log.arrived(station, str(path)) == arrival_state(path)
+
+    return FileArrivals(Path(watched["path"]), already_seen, settle_seconds=trigger["settle_seconds"])

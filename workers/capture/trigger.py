@@ -51,8 +51,16 @@ class IntervalTrigger:
     """A part every so often; never more than AHEAD triggers before a station that is slower than its interval."""
 
     def __init__(
-        self, log: EventLog, station: str, run_id: UUID, parts_per_minute: float, limit: int, product: str | None
+        self,
+        log: EventLog,
+        station: str,
+        run_id: UUID,
+        parts_per_minute: float,
+        limit: int,
+        product: str | None,
+        last_number: int = 0,
     ) -> None:
+        self.last_number = last_number  # of a recording that is played once
         self.log, self.station, self.run_id, self.limit, self.product = log, station, run_id, limit, product
         self.interval_seconds = 60.0 / parts_per_minute if parts_per_minute else 0.0
         self.key = log.key(PartTriggered, station)
@@ -82,7 +90,7 @@ class IntervalTrigger:
             triggered_at=now(),
             product=self.product,
         )
-        return self.log.trigger(trigger, self.limit) > 0
+        return self.log.trigger(trigger, self.limit, last_number=self.last_number) > 0
 
 
 class FileTrigger:

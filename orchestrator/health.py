@@ -1,0 +1,90 @@
+"""What is known of the line's health, and what follows from it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from orchestrator.monitor import ServiceState
+from orchestrator.supervisor import WorkerHealth
+
+
+@dataclass(frozen=True)
+class DiskHealth:
+    """Room for images: below the minimum the line holds."""
+
+    path: str
+    free_bytes: int
+    minimum_free_bytes: int
+
+    @property
+    def healthy(self) -> bool:
+        return self.free_bytes >= self.minimum_free_bytes
+
+
+def disk_health(images: Path, minimum_free_bytes: int) -> DiskHealth:
+    folder = next(place for place in (images, *images.parents) if place.exists())
+    return DiskHealth(str(images), shutil.disk_usage(folder).free, minimum_free_bytes)
+
+
+@dataclass(frozen=True)
+class LineHealth:
+    """Everything `adline status` shows of a running line."""
+
+    line: str
+    run_id: str
+    code_version: str
+    uptime_seconds: float
+    workers: Sequence[WorkerHealth]
+    services: Sequence[ServiceState]
+    disk: DiskHealth
+    tally: dict[str, Any]
+
+    def checks(self) -> dict[str, dict[str, Any]]:
+        """Each check of /readyz by name: whether it holds, and why not."""
+        found = {state.name: check(state.healthy, state.text) for state in self.services}
+        found["disk"] = check(self.disk.healthy, f"{self.disk.free_bytes >> 20} MiB free at {self.disk.path}")
+        for worker in self.workers:
+            words = f"{worker.state}: {worker.detail}" if worker.detail else worker.state
+            found[worker.name] = check(worker.healthy, words)
+        found["model"] = self.model_check()
+        return found
+
+    def model_check(self) -> dict[str, Any]:
+        loaded = {k: v for worker in self.workers for k, v in worker.facts.get("models", {}).items()}
+        words = ", ".join(f"{recipe}: {version}" for recipe, version in sorted(loaded.items()))
+        return check(bool(loaded), words or "no model is loaded yet")
+
+    @property
+    def ready(self) -> bool:
+        return bool(self.workers) and all(one["ok"] for one in self.checks().values())
+
+    @property
+    def state(self) -> str:
+        """starting, running, or held with something that does not work."""
+        if self.ready:
+            return "running"
+        held = any(worker.state == "held" for worker in self.workers) or not self.disk.healthy
+        return "held" if held else "starting" if self.uptime_seconds < 60 else "degraded"
+
+    def shown(self) -> dict[str, Any]:
+        return {
+            "line": self.line,
+            "state": self.state,
+            "pid": os.getpid(),
+            "run_id": self.run_id,
+            "code_version": self.code_version,
+            "uptime_seconds": round(self.uptime_seconds, 1),
+            **self.tally,
+            "workers": [asdict(worker) for worker in self.workers],
+            "services": [asdict(state) for state in self.services],
+            "disk": asdict(self.disk),
+        }
+
+
+def check(holds: bool, detail: str) -> dict[str, Any]:
+    return {"ok": holds, "detail": detail}

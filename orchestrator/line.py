@@ -1,0 +1,283 @@
+"""The line: services, schema, model, workers and web port, up together and down in order."""
+
+from __future__ import annotations
+
+import logging
+import platform
+import shutil
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+from orchestrator.configuration import Loaded
+from orchestrator.health import LineHealth, disk_health
+from orchestrator.leftovers import forget, record_children, sweep
+from orchestrator.lock import line_lock
+from orchestrator.monitor import ServiceMonitor
+from orchestrator.pipeline import STAGES, TEACHER
+from orchestrator.plan import Place, Task, tasks, teach_task, used_recipes
+from orchestrator.secret import masked_all
+from orchestrator.services import Services, services
+from orchestrator.settings import Settings
+from orchestrator.supervisor import Supervisor
+from orchestrator.tally import Tally
+from orchestrator.web import listen, serve
+from storage import records
+from storage.code_version import code_version
+from storage.database import Database, migrate
+from storage.errors import ModelError, ServiceFailed, TeachingFailed
+from storage.events import FrameCaptured, InspectionDecided, PartTriggered, new_id
+from storage.model_files import check_model
+from storage.stream import EventLog
+
+logger = logging.getLogger(__name__)
+
+DRAIN_SECONDS = 5.0
+STOP_SECONDS = 3.0
+CHILDREN_SECONDS = 5.0
+RAY_FOLDER_CHARACTERS = 40  # Ray puts about 65 more into its sockets' paths, of which there may be 107
+
+
+def say_nothing(step: str) -> None:
+    return
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the command line asks of a run beyond the settings."""
+
+    parts: int = 0
+    plan: Callable[[Settings, Place], list[Task]] = tasks
+    web: bool = True
+
+
+class Line:
+    """A line that is up."""
+
+    def __init__(
+        self,
+        loaded: Loaded,
+        place: Place,
+        database: Database,
+        log: EventLog,
+        monitor: ServiceMonitor,
+        supervisor: Supervisor,
+    ) -> None:
+        self.loaded, self.settings, self.place = loaded, loaded.settings, place
+        self.database, self.log, self.monitor, self.supervisor = database, log, monitor, supervisor
+        self.tally = Tally()
+        self.started_at = time.monotonic()
+        self.stopping = threading.Event()
+        self.children_at = 0.0
+
+    @property
+    def run_id(self) -> UUID:
+        return self.place.run_id
+
+    def health(self) -> LineHealth:
+        """What is known of every part of the line, without asking anybody."""
+        return LineHealth(
+            line=self.settings.line.name,
+            run_id=str(self.run_id),
+            code_version=code_version(),
+            uptime_seconds=time.monotonic() - self.started_at,
+            workers=self.supervisor.health(),
+            services=self.monitor.states(),
+            disk=disk_health(self.place.images, self.settings.images.minimum_free_megabytes << 20),
+            tally=self.tally.shown(),
+        )
+
+    def every_second(self) -> None:
+        """Besides the workers: count what was completed; remember whose processes these are."""
+        try:
+            self.tally.follow(self.log)
+        except ServiceFailed as error:
+            logger.warning("the tally waits: %s", error)
+        if time.monotonic() > self.children_at:
+            record_children(self.place.home)
+            self.children_at = time.monotonic() + CHILDREN_SECONDS
+
+    def recorded(self) -> int:
+        with self.database.begin() as session:
+            return records.recorded(session, self.run_id)
+
+    def summary(self) -> dict[str, Any]:
+        """What is on record of this run."""
+        with self.database.begin() as session:
+            summary = records.summarise_run(session, self.run_id)
+            models = records.models_of_run(session, self.run_id)
+        triggered = self.log.triggered(str(self.run_id))
+        return {**summary.shown(), "lost": triggered - summary.distinct, "model_version": ", ".join(models) or None}
+
+    def drained(self) -> bool:
+        """Nothing that was captured or decided waits any more."""
+        waiting = self.log.backlog(self.log.key(FrameCaptured), "inference")
+        return waiting + self.log.backlog(self.log.key(InspectionDecided), "record") == 0
+
+    def triggers_waiting(self) -> int:
+        return sum(
+            self.log.backlog(self.log.key(PartTriggered, station.name), "capture") for station in self.settings.stations
+        )
+
+    def stop_workers(self) -> None:
+        """Capture first; what is in flight is recorded, or stays in the streams for the next start."""
+        self.stopping.set()
+        first, *others = STAGES
+        self.supervisor.stop_stage(TEACHER.name, 0.1)
+        self.supervisor.stop_stage(first.name, STOP_SECONDS)
+        deadline = time.monotonic() + DRAIN_SECONDS
+        try:
+            while not self.drained() and time.monotonic() < deadline:
+                time.sleep(0.02)
+        except ServiceFailed as error:
+            logger.warning("stopping without Redis: %s", error)
+        for stage in others:
+            self.supervisor.stop_stage(stage.name, STOP_SECONDS)
+
+
+@contextmanager
+def line(loaded: Loaded, options: Options, say: Callable[[str], None] = say_nothing) -> Iterator[Line]:
+    """Bring the line up; take it down in order when the block ends."""
+    settings, home = loaded.settings, loaded.home
+    with ExitStack() as stack:
+        stack.enter_context(line_lock(home, "start"))
+        port = stack.enter_context(listen(settings.server.host, settings.server.port)) if options.web else None
+        sweep(home)
+        stack.callback(forget, home)
+        supervisor = Supervisor(
+            home / "logs",
+            address=settings.ray.address,
+            object_store_bytes=settings.ray.object_store_megabytes << 20,
+            hot_frames=settings.capture.hot_frames,
+            temporary=ray_folder(home, stack),
+        )
+        say("starting Postgres, Valkey and Ray")
+        stack.callback(supervisor.shutdown)
+        joining = Background(supervisor.connect)
+        stack.callback(joining.thread.join)
+        used = stack.enter_context(services(home, settings.database.url, settings.stream.url))
+        monitor = ServiceMonitor(used.all)
+        monitor.start()
+        stack.callback(monitor.stop)
+        database = Database(used.database_url, settings.database.pool_size)
+        stack.callback(database.close)
+        log = EventLog(used.stream_url)
+        stack.callback(log.close)
+        place = register(loaded, used, database, log, options)
+        joining.result()
+        up = Line(loaded, place, database, log, monitor, supervisor)
+        stack.callback(up.stop_workers)
+        if port:
+            stack.enter_context(serve(up, port))
+        bring_up(up, options, say)
+        yield up
+
+
+def bring_up(up: Line, options: Options, say: Callable[[str], None]) -> None:
+    """Capture starts last, when there is a model; what is slow to import starts while it is taught."""
+    settings, place = up.settings, up.place
+    up.supervisor.watch(up.every_second)
+    record_children(place.home)
+    planned = options.plan(settings, place)
+    untaught = without_model(up)
+    up.supervisor.start([task for task in planned if task.stage != STAGES[0].name])
+    if untaught:
+        teach(up, untaught, say)
+    say("starting capture")
+    up.supervisor.start([task for task in planned if task.stage == STAGES[0].name])
+
+
+def register(loaded: Loaded, used: Services, database: Database, log: EventLog, options: Options) -> Place:
+    """Bring the schema up to date and write down which run of which line this is."""
+    settings = loaded.settings
+    migrate(used.database_url)
+    run_id = new_id()
+    with database.begin() as session:
+        shown = masked_all(settings.model_dump(mode="json"))
+        records.open_run(session, run_id, settings.line.name, code_version(), platform.node(), shown)
+        for station in settings.stations:
+            records.register_station(session, station.name, settings.line.name)
+        recipe_ids = {
+            name: records.register_recipe(session, name, settings.recipes[name].model_dump(mode="json"))
+            for name in used_recipes(settings)
+        }
+        highest = {
+            station.name: records.highest_trigger_number(session, station.name) for station in settings.stations
+        }
+    for station_name, number in highest.items():
+        log.seed_trigger_number(station_name, number)
+    return Place(
+        home=loaded.home,
+        stream_url=used.stream_url,
+        database_url=used.database_url,
+        run_id=run_id,
+        recipe_ids=recipe_ids,
+        parts=options.parts,
+    )
+
+
+def without_model(up: Line) -> list[str]:
+    """Recipes that have no model yet; a model whose file was altered stops the start."""
+    untaught = []
+    for recipe in used_recipes(up.settings):
+        with up.database.begin() as session:
+            version = records.deployed_model(session, recipe)
+        if version is None:
+            untaught.append(recipe)
+        else:
+            check_model(up.place.models / version.id, version.sha256)
+    return untaught
+
+
+def teach(up: Line, recipes: list[str], say: Callable[[str], None]) -> None:
+    """Teach the first models; the workers import meanwhile."""
+    up.supervisor.start([teach_task(up.settings, up.place, recipes)])
+    while True:
+        health = next((one for one in up.supervisor.health() if one.stage == TEACHER.name), None)
+        if health is None:
+            raise ModelError("teaching was stopped")
+        if health.state == "failed":
+            raise TeachingFailed(health.detail)
+        if health.state == "done":
+            break
+        if health.restarts > 2:
+            raise TeachingFailed(f"teaching died {health.restarts} times: see {up.place.logs / 'teach.jsonl'}")
+        say(f"teaching {health.detail}" if health.detail else "teaching")
+        time.sleep(0.1)
+    up.supervisor.stop_stage(TEACHER.name, STOP_SECONDS)
+
+
+def ray_folder(home: Path, stack: ExitStack) -> Path:
+    """Ray's own files: under the state folder, or in a short temporary folder when that path is too long."""
+    folder = home / "run" / "ray"
+    if len(str(folder)) > RAY_FOLDER_CHARACTERS:
+        folder = Path(tempfile.mkdtemp(prefix="adline-"))
+    stack.callback(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
+class Background:
+    """A step that runs beside others; its error is raised where its result is asked for."""
+
+    def __init__(self, step: Callable[[], None]) -> None:
+        self.error: BaseException | None = None
+        self.thread = threading.Thread(target=self.run, args=(step,), daemon=True)
+        self.thread.start()
+
+    def run(self, step: Callable[[], None]) -> None:
+        try:
+            step()
+        except BaseException as error:  # the end of a thread: handed over
+            self.error = error
+
+    def result(self) -> None:
+        self.thread.join()
+        if self.error:
+            raise self.error
+

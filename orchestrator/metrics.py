@@ -1,0 +1,105 @@
+"""Prometheus metrics, made when they are asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+
+from orchestrator.health import LineHealth
+from orchestrator.tally import BUCKETS, Tally
+from storage import records
+from storage.database import Database
+from storage.errors import DatabaseUnavailable, StreamUnavailable
+from storage.stream import EventLog
+
+
+class LineMetrics:
+    """One collection of the line's metrics."""
+
+    def __init__(self, health: LineHealth, tally: Tally, log: EventLog, database: Database) -> None:
+        self.line_health, self.tally, self.log, self.database = health, tally, log, database
+
+    def collect(self) -> Iterator[Metric]:
+        yield from self.parts()
+        yield from self.cameras()
+        yield from self.streams()
+        yield from self.queue()
+        yield from self.health()
+
+    def parts(self) -> Iterator[Metric]:
+        parts = CounterMetricFamily("adline_parts", "Parts with a recorded verdict.", labels=["station", "verdict"])
+        stages = HistogramMetricFamily("adline_stage_latency_seconds", "Time a part spends.", labels=["stage"])
+        with self.tally.lock:
+            for (station, verdict), count in sorted(self.tally.verdicts.items()):
+                parts.add_metric([station, verdict], count)
+            for stage, histogram in sorted(self.tally.stages.items()):
+                buckets = [*zip(map(str, BUCKETS), map(float, histogram.counts), strict=True)]
+                stages.add_metric([stage], [*buckets, ("+Inf", float(histogram.count))], histogram.sum)
+        yield parts
+        yield stages
+
+    def cameras(self) -> Iterator[Metric]:
+        up = GaugeMetricFamily("adline_camera_up", "1 when the camera delivers.", labels=["station", "camera"])
+        triggers = CounterMetricFamily("adline_triggers", "Triggers given to a camera.", labels=["station", "camera"])
+        frames = CounterMetricFamily("adline_frames", "Frames a camera delivered.", labels=["station", "camera"])
+        for worker in self.line_health.workers:
+            station = worker.name.removeprefix("capture-")
+            for camera, facts in worker.facts.get("cameras", {}).items():
+                up.add_metric([station, camera], float(facts["state"] == "up"))
+            for camera, counted in worker.facts.get("triggers", {}).items():
+                triggers.add_metric([station, camera], counted["triggers"])
+                frames.add_metric([station, camera], counted["frames"])
+        yield from (up, triggers, frames)
+
+    def streams(self) -> Iterator[Metric]:
+        """Left out while Redis does not answer: an absent value alarms, a wrong one does not."""
+        pending = GaugeMetricFamily("adline_stream_pending", "Delivered, not acknowledged.", labels=["stream", "group"])
+        lag = GaugeMetricFamily("adline_stream_lag", "Not yet delivered.", labels=["stream", "group"])
+        dead = GaugeMetricFamily("adline_stream_dead", "Entries set aside (dead letters).")
+        try:
+            for state in self.log.groups():
+                pending.add_metric([state.key, state.group], state.pending)
+                lag.add_metric([state.key, state.group], state.lag)
+            dead.add_metric([], self.log.dead_count())
+        except StreamUnavailable:
+            return
+        yield from (pending, lag, dead)
+
+    def queue(self) -> Iterator[Metric]:
+        opened = GaugeMetricFamily("adline_queue_open", "Reviews that wait for an operator.")
+        oldest = GaugeMetricFamily("adline_queue_oldest_seconds", "Age of the oldest open review.")
+        try:
+            with self.database.begin() as session:
+                count, age_seconds = records.open_reviews(session)
+        except DatabaseUnavailable:
+            return
+        opened.add_metric([], count)
+        oldest.add_metric([], age_seconds)
+        yield from (opened, oldest)
+
+    def health(self) -> Iterable[Metric]:
+        ready = GaugeMetricFamily("adline_ready", "1 when a check of /readyz holds.", labels=["check"])
+        for name, found in self.line_health.checks().items():
+            ready.add_metric([name], float(found["ok"]))
+        restarts = CounterMetricFamily("adline_worker_restarts", "Times a worker was started again.", labels=["worker"])
+        models = GaugeMetricFamily("adline_model_info", "The deployed model.", labels=["recipe", "version", "alias"])
+        for worker in self.line_health.workers:
+            restarts.add_metric([worker.name], worker.restarts)
+        loaded = {item for worker in self.line_health.workers for item in worker.facts.get("models", {}).items()}
+        for recipe, version in sorted(loaded):
+            models.add_metric([recipe, version, records.CHAMPION], 1)
+        free = GaugeMetricFamily("adline_storage_free_bytes", "Room for images.")
+        free.add_metric([], self.line_health.disk.free_bytes)
+        return ready, restarts, models, free
+
+
+def exposition(health: LineHealth, tally: Tally, log: EventLog, database: Database) -> tuple[bytes, str]:
+    """The metrics in Prometheus' text format, and its media type."""
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(LineMetrics(health, tally, log, database))
+    return generate_latest(registry), CONTENT_TYPE_LATEST
+
+

@@ -1,0 +1,204 @@
+"""The web port: health, metrics, and the API for parts and triggers."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated, Any, Protocol
+from uuid import UUID
+
+import uvicorn
+from fastapi import FastAPI, HTTPException, Path, Query, Request, Response
+from fastapi.responses import JSONResponse, PlainTextResponse
+from pydantic import BaseModel, ConfigDict, Field
+
+from orchestrator.health import LineHealth
+from orchestrator.metrics import exposition
+from orchestrator.settings import Settings
+from storage import audit
+from storage.code_version import code_version
+from storage.database import Database
+from storage.errors import AdlineError, DatabaseUnavailable, ServiceFailed, StreamUnavailable
+from storage.events import Trigger
+from storage.stream import EventLog
+from workers.capture.trigger import software_trigger
+
+START_SECONDS = 10.0
+
+
+class ServedLine(Protocol):
+    """What the web port needs of the line that is up."""
+
+    settings: Settings
+    database: Database
+    log: EventLog
+    tally: Any
+
+    @property
+    def run_id(self) -> UUID: ...
+
+    def health(self) -> LineHealth: ...
+
+
+class Part(BaseModel):
+    """What is known of the part that is in place."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    part_id: str | None = Field(default=None, min_length=1, max_length=200, description="Serial number of the part.")
+    product: str | None = Field(default=None, min_length=1, max_length=200, description="Kind of part.")
+    lot: str | None = Field(default=None, min_length=1, max_length=200, description="Batch the part belongs to.")
+
+
+class Problem(BaseModel):
+    """RFC 9457 problem details."""
+
+    title: str
+    status: int
+    detail: str
+
+
+class Check(BaseModel):
+    """One check of /readyz."""
+
+    ok: bool
+    detail: str
+
+
+class Readiness(BaseModel):
+    """Whether parts can be inspected, check by check."""
+
+    ready: bool
+    state: str
+    checks: dict[str, Check]
+
+
+PROBLEMS: dict[int | str, dict[str, Any]] = {
+    404: {"model": Problem, "description": "There is none."},
+    503: {"model": Problem, "description": "A service does not answer; nothing was lost, ask again."},
+}
+
+
+def web_app(up: ServedLine) -> FastAPI:
+    """The application of a line that is up."""
+    app = FastAPI(title="adline", version=code_version(), docs_url=None, redoc_url=None)
+    app.add_exception_handler(AdlineError, answer_adline_error)
+    app.add_exception_handler(HTTPException, answer_http_error)
+    add_health(app, up)
+    add_api(app, up)
+    return app
+
+
+def add_health(app: FastAPI, up: ServedLine) -> None:
+    @app.get("/healthz", tags=["health"])
+    @app.get("/health", tags=["health"], include_in_schema=False)
+    def healthz() -> dict[str, str]:
+        """The process lives."""
+        return {"status": "alive"}
+
+    @app.get("/readyz", tags=["health"], response_model=Readiness, responses={503: {"model": Readiness}})
+    def readyz() -> JSONResponse:
+        """Parts can be inspected; else 503 with the check that fails."""
+        health = up.health()
+        content = {"ready": health.ready, "state": health.state, "checks": health.checks()}
+        return JSONResponse(content, status_code=200 if health.ready else 503)
+
+    @app.get("/metrics", tags=["health"], response_class=PlainTextResponse)
+    def metrics() -> Response:
+        """Prometheus text format."""
+        body, media_type = exposition(up.health(), up.tally, up.log, up.database)
+        return Response(body, media_type=media_type)
+
+    @app.get("/version", tags=["health"])
+    def version() -> dict[str, str]:
+        """Which code is running."""
+        return {"version": code_version()}
+
+
+def add_api(app: FastAPI, up: ServedLine) -> None:
+    @app.get("/api/v1/status", tags=["line"])
+    def status() -> dict[str, Any]:
+        """What `adline status` shows."""
+        return up.health().shown()
+
+    @app.get("/api/v1/parts", tags=["parts"], responses={503: PROBLEMS[503]})
+    def parts(
+        limit: Annotated[int, Query(ge=1, le=1000)] = 50,
+        before: Annotated[UUID | None, Query(description="Only inspections older than this one.")] = None,
+    ) -> list[dict[str, Any]]:
+        """The newest inspections, newest first."""
+        with up.database.begin() as session:
+            return audit.newest(session, limit, before)
+
+    @app.get("/api/v1/parts/{part_id}", tags=["parts"], responses=PROBLEMS)
+    def part(part_id: Annotated[str, Path(min_length=1, max_length=200)]) -> list[dict[str, Any]]:
+        """The life of a part, by its part_id or the inspection's id."""
+        with up.database.begin() as session:
+            found = audit.part(session, part_id)
+        if not found:
+            raise HTTPException(404, f"no part or inspection {part_id!r} is on record")
+        return found
+
+    @app.post("/api/v1/stations/{station}/trigger", tags=["parts"], status_code=202, responses=PROBLEMS)
+    def trigger(station: Annotated[str, Path(max_length=63)], part: Part) -> Trigger:
+        """Tell that a part is in place; its verdict will be found under the inspection_id that is answered."""
+        if station not in {one.name for one in up.settings.stations}:
+            names = ", ".join(one.name for one in up.settings.stations)
+            raise HTTPException(404, f"there is no station {station!r}; this line has {names}")
+        return software_trigger(
+            up.log, station, up.run_id, part_id=part.part_id, product=part.product, lot=part.lot
+        )
+
+
+def problem(status: int, title: str, detail: str) -> JSONResponse:
+    content = {"title": title, "status": status, "detail": detail}
+    return JSONResponse(content, status_code=status, media_type="application/problem+json")
+
+
+def answer_adline_error(request: Request, error: Exception) -> JSONResponse:
+    """What does not answer now may answer later; anything else is our fault."""
+    if isinstance(error, DatabaseUnavailable | StreamUnavailable):
+        return problem(503, "a service does not answer", str(error))
+    return problem(500, type(error).__name__, str(error))
+
+
+def answer_http_error(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)
+    return problem(error.status_code, "refused", str(error.detail))
+
+
+@contextmanager
+def listen(host: str, port: int) -> Iterator[socket.socket]:
+    """Take the port before anything is started, so that a busy one is told at once."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    except socket.gaierror as error:
+        raise ServiceFailed(f"server.host {host!r} is no address of this machine: {error.strerror}") from error
+    listening = socket.socket(family, kind, protocol)
+    with listening:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listening.bind(address)
+            listening.listen(128)
+        except OSError as error:
+            raise ServiceFailed(
+                f"server.port {port} on {host} cannot be used: {error.strerror}; "
+                "end what uses it or choose another (--port, ADLINE_SERVER__PORT)"
+            ) from error
+        yield listening
+
+
+@contextmanager
+def serve(up: ServedLine, listening: socket.socket) -> Iterator[None]:
+    """Answer on the port in a thread until the block ends."""
+    config = uvicorn.Config(web_app(up), log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=1)
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, name="web", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        server.should_exit = True
+        thread.join(START_SECONDS)

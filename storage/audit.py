@@ -1,0 +1,50 @@
+"""Questions about what happened, for people who trust nobody; read only."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+INSPECTION_ID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+
+NEWEST = """
+    SELECT i.id AS inspection_id, i.station, i.part_id, i.product, i.lot, i.trigger_number, i.triggered_at,
+           v.verdict, v.reason, v.anomaly_score, v.model_version, v.recorded_at
+    FROM inspections i LEFT JOIN verdicts v ON v.inspection_id = i.id
+    WHERE CAST(:before AS uuid) IS NULL OR i.id < CAST(:before AS uuid)
+    ORDER BY i.id DESC LIMIT :limit
+"""
+
+
+def newest(session: Session, limit: int, before: UUID | None = None) -> list[dict[str, Any]]:
+    """The newest inspections, newest first; UUIDv7 sorts by the time of the trigger."""
+    return rows(session, NEWEST, {"limit": limit, "before": before})
+
+
+def part(session: Session, name: str) -> list[dict[str, Any]]:
+    """Every view of every inspection of a part, oldest first; by part_id, or by the inspection's own id."""
+    if INSPECTION_ID.fullmatch(name):
+        found = history(session, "inspection_id = CAST(:name AS uuid)", name)
+        if found:
+            return found
+    return history(session, "part_id = :name", name)
+
+
+def image(session: Session, digest: str) -> list[dict[str, Any]]:
+    """Every inspection that saw this image, by its SHA-256 or MD5."""
+    return history(session, "sha256 = :name OR md5 = :name", digest.lower())
+
+
+def history(session: Session, condition: str, name: str) -> list[dict[str, Any]]:
+    query = f"SELECT * FROM v_part_history WHERE {condition} ORDER BY triggered_at, inspection_id, camera"
+    return rows(session, query, {"name": name})
+
+
+def rows(session: Session, query: str, parameters: dict[str, Any]) -> list[dict[str, Any]]:
+    return [dict(row) for row in session.execute(text(query), parameters).mappings()]
+
+

@@ -1,0 +1,135 @@
+"""Teaches the first model of a recipe from known-good parts, and deploys it."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import threading
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from storage import records
+from storage.code_version import code_version
+from storage.database import Database
+from storage.errors import TeachingFailed
+from storage.events import now
+from storage.image_files import image_files
+from storage.images import decode
+from storage.models import ModelVersion
+from workers.consumer import Status
+from workers.elpv import taught_cells
+
+if TYPE_CHECKING:
+    from workers.detectors.detector import Detector, Image
+
+logger = logging.getLogger(__name__)
+
+THREADS = 2
+
+
+class Teacher:
+    """Runs once: teaches and deploys a model for each recipe it is given."""
+
+    def __init__(
+        self, *, database_url: str, models: Path, recipes: Mapping[str, Mapping[str, Any]], maximum_megapixels: float
+    ) -> None:
+        self.database = Database(database_url, pool_size=1)
+        self.models, self.recipes, self.maximum_megapixels = models, recipes, maximum_megapixels
+        self.status = Status()
+
+    def run(self, stop: threading.Event) -> None:
+        """A recipe that cannot be taught is said to have failed, with the reason; the line cannot start."""
+        self.status.set("teaching", "importing the detector")
+        from workers.detectors.registry import use_threads  # torch is heavy: only where it is used
+
+        use_threads(THREADS)
+        try:
+            for name, recipe in self.recipes.items():
+                self.teach(name, recipe, stop)
+        except TeachingFailed as error:
+            self.status.set("failed", str(error))
+            stop.wait()
+            return
+        self.status.set("done")
+        stop.wait()
+
+    def teach(self, name: str, recipe: Mapping[str, Any], stop: threading.Event) -> None:
+        from workers.detectors.registry import teach
+
+        paths = known_good(name, recipe["teach"])
+
+        def progress(done: int, total: int) -> None:
+            self.status.set("teaching", f"{name}: {done} of {total} known-good images")
+            if stop.is_set():
+                raise TeachingFailed(f"recipe {name}: stopped while it was taught")
+
+        detector = teach(
+            recipe["detector"],
+            self.images(paths, recipe["image_size"]),
+            image_size=recipe["image_size"],
+            target_false_reject_rate=recipe["target_false_reject_rate"],
+            review_share=recipe["review_share"],
+            seed=recipe["seed"],
+            progress=lambda done: progress(done, len(paths)),
+        )
+        self.deploy(name, recipe, detector, [path.name for path in paths])
+
+    def images(self, paths: list[Path], image_size: int) -> Iterator[Image]:
+        """Decoded as serving decodes them."""
+        for path in paths:
+            yield decode(path.read_bytes(), minimum_side=image_size, maximum_megapixels=self.maximum_megapixels)
+
+    def deploy(self, name: str, recipe: Mapping[str, Any], detector: Detector, taught_from: list[str]) -> None:
+        """The artefact is complete on disk before the row that names it; a crash leaves a folder nobody names."""
+        with self.database.begin() as session:
+            version = records.next_model_id(session, name, f"{now():%Y%m%d}")
+            folder = self.models / version
+            shutil.rmtree(folder, ignore_errors=True)  # left by a run that was killed before its row was written
+            sha256 = detector.save(folder)
+            records.register_model(session, self.row(version, name, recipe, detector, sha256, taught_from))
+            records.deploy(session, name, version, by="adline", reason="taught at the first start, no model before it")
+        logger.info("recipe %s: model %s taught from %d images", name, version, len(taught_from))
+
+    def row(
+        self,
+        version: str,
+        name: str,
+        recipe: Mapping[str, Any],
+        detector: Detector,
+        sha256: str,
+        taught_from: list[str],
+    ) -> ModelVersion:
+        calibration = asdict(detector.calibration)
+        return ModelVersion(
+            id=version,
+            recipe=name,
+            detector=recipe["detector"],
+            sha256=sha256,
+            configuration={
+                key: str(value) if isinstance(value, Path) else value for key, value in recipe.items() if key != "teach"
+            }
+            | {"taught_from": taught_from},
+            ok_threshold=detector.ok_threshold,
+            ng_threshold=detector.ng_threshold,
+            metrics={"calibration": calibration},
+            parent=None,
+            code_version=code_version(),
+        )
+
+
+def known_good(name: str, teach: Mapping[str, Any] | None) -> list[Path]:
+    """The images a recipe is taught from, in order."""
+    if teach is None:
+        raise TeachingFailed(f"recipes.{name}.teach is not set and no model is deployed: set it, or deploy a model")
+    if teach["kind"] == "elpv":
+        return [cell.path for cell in taught_cells(teach["cells"], teach["count"], teach["seed"])]
+    folder = Path(teach["path"])
+    try:
+        found = image_files(folder)
+    except OSError as error:
+        raise TeachingFailed(f"recipes.{name}.teach.path: folder {folder}: {error.strerror}") from error
+    if not found:
+        raise TeachingFailed(f"recipes.{name}.teach.path: folder {folder} holds no image")
+    return found

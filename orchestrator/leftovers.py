@@ -38,7 +38,10 @@ def forget(home: Path) -> None:
 
 
 def sweep(home: Path, grace_seconds: float = GRACE_SECONDS) -> list[ProcessMark]:
-    """End what a killed run left behind and what it has started since; return what was ended."""
+    """End what a killed run left behind and what it has started since; return what was ended.
+
+    The caller holds the line lock, so that no run is alive.
+    """
     left = _left_behind(home)
     end([process for mark in left if (process := mark.process())], ask=signal.SIGTERM, grace_seconds=grace_seconds)
     forget(home)

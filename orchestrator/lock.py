@@ -15,7 +15,7 @@ import psutil
 
 from orchestrator.folders import private_folder
 from orchestrator.processes import ProcessMark
-from storage.errors import LineBusy
+from storage.errors import LineBusy, ServiceFailed
 
 # `line_holder` takes the lock for a moment to see whether it is free; that must not turn a start away.
 PATIENCE_SECONDS = 0.3
@@ -31,8 +31,11 @@ def exclusive(file: Path) -> Iterator[None]:
 
 def open_lock(file: Path) -> IO[str]:
     """A lock file is never removed: two processes could then hold two files of one name."""
-    private_folder(file.parent)
-    return os.fdopen(os.open(file, os.O_RDWR | os.O_CREAT, 0o600), "r+")
+    try:
+        private_folder(file.parent)
+        return os.fdopen(os.open(file, os.O_RDWR | os.O_CREAT, 0o600), "r+")
+    except PermissionError as error:
+        raise ServiceFailed(f"{file}: permission denied; run adline as the user that owns the folder") from error
 
 
 def try_lock(file: IO[str], kind: int) -> bool:

@@ -44,9 +44,14 @@ class ServiceState:
 class ServiceMonitor:
     """One thread for each service, so that one that hangs does not hide another."""
 
-    def __init__(self, services: Sequence[Service], check_seconds: float = CHECK_SECONDS) -> None:
+    def __init__(
+        self,
+        services: Sequence[Service],
+        check_seconds: float = CHECK_SECONDS,
+        silent_checks: int = SILENT_CHECKS,
+    ) -> None:
         self._stopping = threading.Event()
-        self._watches = [_Watch(service, self._stopping, check_seconds) for service in services]
+        self._watches = [_Watch(service, self._stopping, check_seconds, silent_checks) for service in services]
 
     def start(self) -> None:
         for watch in self._watches:
@@ -63,11 +68,13 @@ class ServiceMonitor:
 
 
 class _Watch:
-    def __init__(self, service: Service, stopping: threading.Event, check_seconds: float) -> None:
+    def __init__(
+        self, service: Service, stopping: threading.Event, check_seconds: float, allowed_silent_checks: int
+    ) -> None:
         self.state = ServiceState(service.name, healthy=True, restarts=0, text="running")
         self.thread = threading.Thread(target=self._run, name=f"watch {service.name}", daemon=True)
         self._service, self._stopping, self._check_seconds = service, stopping, check_seconds
-        self._silent_checks = 0
+        self._silent_checks, self._allowed_silent_checks = 0, allowed_silent_checks
         self._pause_seconds = check_seconds
 
     def _run(self) -> None:
@@ -83,7 +90,7 @@ class _Watch:
             return
         self._silent_checks += 1
         self._say(healthy=False, text=trouble)
-        if self._service.restartable and (not alive or self._silent_checks >= SILENT_CHECKS):
+        if self._service.restartable and (not alive or self._silent_checks >= self._allowed_silent_checks):
             self._restart(alive, trouble)
 
     def _restart(self, alive: bool, trouble: str) -> None:

@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from importlib.metadata import version
@@ -155,9 +156,10 @@ class EmbeddedPostgres(EmbeddedService):
     def _initialize(self, account: Account | None) -> None:
         """Make the cluster beside its place and move it there whole: a killed attempt leaves nothing half made."""
         self._password(SUPERUSER)
-        draft = self._place / "data.new"
-        shutil.rmtree(draft, ignore_errors=True)
-        draft.mkdir(mode=0o700)
+        for half_made in self._place.glob("data.new-*"):
+            shutil.rmtree(half_made, ignore_errors=True)
+        # A name of its own: the initdb of a run killed just now may still be writing into the other.
+        draft = Path(tempfile.mkdtemp(prefix="data.new-", dir=self._place))
         if account:
             account.own(draft)
         done = subprocess.run(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -47,14 +47,13 @@ def services(
 @contextmanager
 def _used(wanted: Sequence[Service]) -> Iterator[None]:
     uses = [_Use(service) for service in wanted]
-    try:
+    with ExitStack() as endings:
+        for use in uses:
+            endings.callback(use.end)  # whatever becomes of the others
         with ThreadPoolExecutor(max_workers=2) as pool:
             for started in [pool.submit(use.begin) for use in uses]:
                 started.result()
         yield
-    finally:
-        for use in reversed(uses):
-            use.end()
 
 
 class _Use:

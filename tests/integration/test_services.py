@@ -25,7 +25,7 @@ from sqlalchemy.engine import make_url
 
 from orchestrator.account import account_for
 from orchestrator.embedded import EmbeddedService
-from orchestrator.external import masked
+from orchestrator.external import ExternalRedis, masked
 from orchestrator.folders import socket_folder
 from orchestrator.lock import exclusive
 from orchestrator.monitor import ServiceMonitor
@@ -135,6 +135,26 @@ def test_a_killed_valkey_comes_back_with_every_acknowledged_event(valkey: Embedd
     os.kill(pid_of(valkey), signal.SIGKILL)
     wait_until(lambda: monitor.states()[0].restarts == 1)
     assert ask(valkey.url, ("XLEN", "killed")) == ["100"]
+    monitor.stop()
+
+
+def test_a_server_that_lives_but_does_not_answer_is_replaced(valkey: EmbeddedValkey) -> None:
+    valkey.start()
+    frozen = pid_of(valkey)
+    monitor = ServiceMonitor([valkey], check_seconds=0.1, silent_checks=2)
+    monitor.start()
+    os.kill(frozen, signal.SIGSTOP)
+    wait_until(lambda: monitor.states()[0].restarts == 1)
+    assert pid_of(valkey) != frozen and valkey.is_healthy()
+    monitor.stop()
+
+
+def test_a_given_service_that_is_lost_is_reported_and_left_alone() -> None:
+    monitor = ServiceMonitor([ExternalRedis(f"redis://:geheim@127.0.0.1:{free_port()}")], 0.05, silent_checks=1)
+    monitor.start()
+    wait_until(lambda: "refused" in monitor.states()[0].text)
+    assert monitor.states()[0].restarts == 0
+    assert not monitor.states()[0].healthy
     monitor.stop()
 
 
@@ -341,11 +361,12 @@ def test_redis_py_understands_the_url(stream_url: str) -> None:
 
 def test_a_killed_first_start_is_made_good(tmp_path: Path) -> None:
     postgres = EmbeddedPostgres(tmp_path, durable=False)
-    half_made = tmp_path / "postgres" / "data.new"
+    half_made = tmp_path / "postgres" / "data.new-killed"
     half_made.mkdir(parents=True)
     (half_made / "PG_VERSION").write_text("18\n")
     postgres.start()
     assert query(postgres.url(), "SELECT 1") == [(1,)]
+    assert not half_made.exists()
     postgres.stop()
 
 
@@ -502,6 +523,14 @@ def test_an_ordinary_user_needs_no_other_account() -> None:
         done = python(ORDINARY_USER, copied_programs(Path(folder, "programs")), home, uid)
         assert done.returncode == 0, done.stderr
         assert done.stdout.split() == ["record", "PONG", str(uid)]
+
+
+def test_somebody_elses_home_is_refused_in_words(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    account = account_for(tmp_path)
+    done = python(ORDINARY_USER, "-", tmp_path / ".adline", account.uid if account else os.getuid())
+    assert "permission denied; run adline as the user that owns the folder" in done.stderr
+    tmp_path.chmod(0o700)
 
 
 def copied_programs(folder: Path) -> Path:

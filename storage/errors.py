@@ -24,9 +24,10 @@ class SettingsError(AdlineError):
 class LineBusy(AdlineError):
     """Another adline process holds this folder."""
 
-    def __init__(self, home: Path, pid: int) -> None:
-        self.home, self.pid = home, pid
-        super().__init__(f"process {pid} already runs the line in {home}; stop it with `adline stop`")
+    def __init__(self, home: Path, pid: int, what: str = "start") -> None:
+        self.home, self.pid, self.what = home, pid, what
+        running = "runs the line" if what == "start" else f"runs `adline {what}`"
+        super().__init__(f"process {pid} already {running} in {home}; stop it with `adline stop` or let it end")
 
 
 class ServiceFailed(AdlineError):

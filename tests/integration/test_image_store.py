@@ -16,6 +16,7 @@ import pytest
 from storage.errors import DiskFull, ImageAltered, ImageMissing
 from storage.images import ImageStore
 
+ROOT = Path(__file__).parents[2]
 DATA = os.urandom(200_000)
 
 
@@ -111,9 +112,8 @@ def test_a_write_that_the_system_cuts_short_leaves_nothing_behind(tmp_path: Path
     def limit() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
 
-    answer = subprocess.run(
-        [sys.executable, "-c", LIMITED, str(tmp_path)], capture_output=True, text=True, preexec_fn=limit, check=True
-    )
+    command = [sys.executable, "-c", LIMITED, str(tmp_path)]
+    answer = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, preexec_fn=limit, check=True)
     assert answer.stdout == f"full {tmp_path}\n"
     assert files(tmp_path) == []
 

@@ -79,10 +79,8 @@ class FolderCamera(RepeatableCamera):
         if self.mode == "watch":
             raise CameraError(self.name, f"trigger {trigger_number} names no file; in watch mode it must")
         count = len(self._files)
-        if trigger_number > count and self.mode == "once":
-            raise SourceExhausted(
-                self.name, f"{self.folder} holds {count} images; trigger {trigger_number} asks for more"
-            )
+        if count == 0 or (trigger_number > count and self.mode == "once"):
+            raise SourceExhausted(self.name, f"trigger {trigger_number}: {self.folder} holds {count} images")
         return self._files[(trigger_number - 1) % count]
 
     def _read(self, path: Path) -> bytes:

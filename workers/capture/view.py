@@ -259,6 +259,8 @@ class View:
         except CameraError as error:
             self._lose(error)
         else:
+            if self._failed_attempts:
+                logger.info("camera %s is back after %d attempts", self.camera.name, self._failed_attempts)
             self._failed_attempts = self._timeouts = 0
             self.count.restart()
             self._set_state(CameraState.UP)

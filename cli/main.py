@@ -10,6 +10,7 @@ import typer
 
 from cli import config
 from cli.init import init
+from cli.start import start
 from storage.errors import AdlineError
 
 # Without locals in tracebacks: they would show passwords.
@@ -20,6 +21,7 @@ app = typer.Typer(
     pretty_exceptions_show_locals=False,
 )
 app.command()(init)
+app.command()(start)
 app.add_typer(config.app, name="config")
 
 

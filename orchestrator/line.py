@@ -15,17 +15,19 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+from storage.model_files import check_model
+
 from orchestrator.configuration import Loaded
 from orchestrator.health import LineHealth, disk_health
 from orchestrator.leftovers import forget, record_children, sweep
 from orchestrator.lock import line_lock
 from orchestrator.monitor import ServiceMonitor
 from orchestrator.pipeline import STAGES, TEACHER
-from orchestrator.plan import Place, Task, tasks, teach_task, used_recipes
+from orchestrator.plan import Place, tasks, teach_task, used_recipes
 from orchestrator.secret import masked_all
 from orchestrator.services import Services, services
 from orchestrator.settings import Settings
-from orchestrator.supervisor import Supervisor
+from orchestrator.supervisor import Supervisor, Task
 from orchestrator.tally import Tally
 from orchestrator.web import listen, serve
 from storage import records
@@ -33,7 +35,6 @@ from storage.code_version import code_version
 from storage.database import Database, migrate
 from storage.errors import ModelError, ServiceFailed, TeachingFailed
 from storage.events import FrameCaptured, InspectionDecided, PartTriggered, new_id
-from storage.model_files import check_model
 from storage.stream import EventLog
 
 logger = logging.getLogger(__name__)
@@ -207,9 +208,7 @@ def register(loaded: Loaded, used: Services, database: Database, log: EventLog, 
             name: records.register_recipe(session, name, settings.recipes[name].model_dump(mode="json"))
             for name in used_recipes(settings)
         }
-        highest = {
-            station.name: records.highest_trigger_number(session, station.name) for station in settings.stations
-        }
+        highest = {station.name: records.highest_trigger_number(session, station.name) for station in settings.stations}
     for station_name, number in highest.items():
         log.seed_trigger_number(station_name, number)
     return Place(
@@ -280,4 +279,3 @@ class Background:
         self.thread.join()
         if self.error:
             raise self.error
-

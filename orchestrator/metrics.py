@@ -101,5 +101,3 @@ def exposition(health: LineHealth, tally: Tally, log: EventLog, database: Databa
     registry = CollectorRegistry(auto_describe=False)
     registry.register(LineMetrics(health, tally, log, database))
     return generate_latest(registry), CONTENT_TYPE_LATEST
-
-

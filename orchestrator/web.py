@@ -147,9 +147,7 @@ def add_api(app: FastAPI, up: ServedLine) -> None:
         if station not in {one.name for one in up.settings.stations}:
             names = ", ".join(one.name for one in up.settings.stations)
             raise HTTPException(404, f"there is no station {station!r}; this line has {names}")
-        return software_trigger(
-            up.log, station, up.run_id, part_id=part.part_id, product=part.product, lot=part.lot
-        )
+        return software_trigger(up.log, station, up.run_id, part_id=part.part_id, product=part.product, lot=part.lot)
 
 
 def problem(status: int, title: str, detail: str) -> JSONResponse:

@@ -46,5 +46,3 @@ def history(session: Session, condition: str, name: str) -> list[dict[str, Any]]
 
 def rows(session: Session, query: str, parameters: dict[str, Any]) -> list[dict[str, Any]]:
     return [dict(row) for row in session.execute(text(query), parameters).mappings()]
-
-

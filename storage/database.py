@@ -10,7 +10,7 @@ import alembic.command
 import alembic.config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from alembic.script.revision import ResolutionError
+from alembic.util.exc import CommandError
 from sqlalchemy import Connection, create_engine, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
@@ -97,9 +97,7 @@ def refuse_newer_schema(connected: Connection) -> None:
         return
     try:
         ScriptDirectory(str(MIGRATIONS)).get_revision(found)
-    except ResolutionError as error:
-        raise SchemaOutdated(f"the database is at revision {found}, which this version does not know") from error
-    except alembic.command.util.CommandError as error:
+    except CommandError as error:
         raise SchemaOutdated(
             f"the database is at revision {found}, newer than this version of adline knows ({head_revision()}): "
             "install the newer version, or restore a backup"

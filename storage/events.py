@@ -125,7 +125,6 @@ class InspectionDecided(Event):
     trigger: Trigger
     recipe: str
     recipe_id: int
-    recipe_id: int
     frames: tuple[FrameFacts, ...] = ()
     predictions: tuple[PredictionFacts, ...] = ()
     verdict: Verdict

@@ -134,7 +134,7 @@ class EventLog:
             self.arrived_key(trigger.station),
         ]
         with self.answered():
-            args = [trigger.model_dump_json(), limit, *arrival, last_number]
+            args: list[str | int] = [trigger.model_dump_json(), limit, *arrival, last_number]
             return int(self.number_and_tell(keys=keys, args=args))
 
     def arrived_key(self, station: str) -> str:

@@ -11,12 +11,12 @@ from pathlib import Path
 from uuid import UUID
 
 from sqlalchemy.exc import DataError, IntegrityError
-from storage.images import ImageStore
 
 from storage import records
 from storage.database import Database
 from storage.errors import ImageMissing
 from storage.events import FrameCaptured, InspectionCompleted, InspectionDecided, now
+from storage.images import ImageStore
 from storage.stream import Entry, EventLog
 from workers.consumer import Consumer, Delivery, Status
 
@@ -127,7 +127,8 @@ class Sweeper:
 
 
 def named_images(captures: Sequence[FrameCaptured], decisions: Sequence[InspectionDecided]) -> set[str]:
-    frames = {frame.sha256 for event in (*captures, *decisions) for frame in event.frames}
+    events: list[FrameCaptured | InspectionDecided] = [*captures, *decisions]
+    frames = {frame.sha256 for event in events for frame in event.frames}
     maps = {facts.map_sha256 for event in decisions for facts in event.predictions if facts.map_sha256}
     return frames | maps
 

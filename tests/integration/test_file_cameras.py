@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 
 from storage.errors import CameraError, CameraLost, CameraSettingRefused, SourceExhausted
+from storage.image_files import natural_order
 from storage.images import Image, decode, encode
-from workers.capture.arrivals import complete_files, natural_order
+from workers.capture.arrivals import complete_files
 from workers.capture.camera import Shot
 from workers.capture.dataset import DatasetCamera
 from workers.capture.folder import FileArrivals, FolderCamera

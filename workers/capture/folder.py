@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Literal
 
 from storage.errors import CameraError, CameraLost, InspectionFailed, SourceExhausted
+from storage.image_files import is_image_name
 from storage.images import decode, encode
-from workers.capture.arrivals import FileArrivals, complete_files, is_image_name
+from workers.capture.arrivals import FileArrivals, complete_files
 from workers.capture.bayer import BayerPattern, demosaic
 from workers.capture.camera import Frame, RepeatableCamera, Shot
 

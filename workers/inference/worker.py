@@ -194,8 +194,9 @@ class InferenceWorker:
     def decided(self, part: Part, stages: dict[str, float]) -> InspectionDecided:
         event = part.event
         failures = [str(answer) for answer in part.predictions if isinstance(answer, InspectionFailed)]
+        facts: tuple[PredictionFacts, ...] = ()
         if part.failure or failures:
-            decision, facts = Decision(Verdict.ERROR, part.failure or "; ".join(failures)), ()
+            decision = Decision(Verdict.ERROR, part.failure or "; ".join(failures))
         else:
             decision, facts = self.judge(part)
         return InspectionDecided(
@@ -215,7 +216,7 @@ class InferenceWorker:
         assert part.champion is not None
         rate, version = self.recipes[part.event.recipe].sample_rate, part.champion.version
         scored = [
-            (facts(frame, prediction, version), prediction)
+            (facts_of(frame, prediction, version), prediction)
             for frame, prediction in zip(part.event.frames, part.predictions, strict=True)
             if isinstance(prediction, Prediction)
         ]
@@ -238,7 +239,7 @@ class InferenceWorker:
         return [InspectionDecided.error(event, f"inference: {reason}")]
 
 
-def facts(frame: FrameFacts, prediction: Prediction, version: ModelVersion) -> PredictionFacts:
+def facts_of(frame: FrameFacts, prediction: Prediction, version: ModelVersion) -> PredictionFacts:
     return PredictionFacts(
         camera=frame.camera,
         sha256=frame.sha256,

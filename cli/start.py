@@ -1,0 +1,109 @@
+"""`adline start`: bring the line up, show it, stop it in order."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+from typing import IO, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.live import Live
+
+from cli.display import Display
+from cli.option import ConfigOption, JsonOption
+from orchestrator.configuration import Loaded, load_settings
+from orchestrator.logs import log_to_file, terminal_kept_clean
+
+POLL_SECONDS = 0.1
+SHOW_SECONDS = 0.25
+
+
+def start(
+    config: ConfigOption = None,
+    parts: Annotated[int, typer.Option(min=0, help="Stop after so many inspections are on record; 0 is never.")] = 0,
+    port: Annotated[int | None, typer.Option(help="Web port instead of server.port.")] = None,
+    host: Annotated[str | None, typer.Option(help="Address to listen on instead of server.host.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Bring the line up and run it until Ctrl-C, `adline stop`, or --parts are on record."""
+    loaded = load_settings(config, os.environ, {"server.port": port, "server.host": host})
+    logs = loaded.home / "logs"
+    log_to_file(logs / "line.jsonl", "line")
+    with terminal_kept_clean(logs / "output.log") as terminal:
+        summary = run(loaded, parts, terminal, as_json)
+    if as_json:
+        typer.echo(json.dumps(summary))
+    else:
+        typer.echo(in_words(summary, loaded.home))
+
+
+def run(loaded: Loaded, parts: int, terminal: IO[str], quiet: bool) -> dict[str, Any]:
+    """Run the line; what it recorded."""
+    from orchestrator.line import Options, line  # Ray and the web server: only for a line that runs
+
+    stopping = Stopping()
+    console = Console(file=terminal, quiet=quiet)
+    display = Display(loaded, parts)
+    with Live(display, console=console, auto_refresh=False, transient=False) as live:
+
+        def say(step: str) -> None:
+            stopping.raise_if_asked()
+            display.step = step
+            live.refresh()
+
+        stopping.listen()  # before Ray is up, for a stop while starting
+        with line(loaded, Options(parts=parts), say) as up:
+            stopping.listen()  # Ray set its own handlers
+            display.up = up
+            shown_at = 0.0
+            while not stopping.asked.wait(POLL_SECONDS):
+                if time.monotonic() - shown_at > SHOW_SECONDS:
+                    shown_at = time.monotonic()
+                    live.refresh()
+                if parts and up.recorded() >= parts:
+                    break
+            display.step = "stopping: what is in flight is recorded"
+            live.refresh()
+            up.stop_workers()
+            summary = up.summary()
+            display.final = up.health()
+        display.step = "stopped"
+    return summary
+
+
+class Stopping:
+    """Ctrl-C and SIGTERM ask for an orderly stop; a second one while stopping changes nothing."""
+
+    def __init__(self) -> None:
+        self.asked = threading.Event()
+
+    def listen(self) -> None:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self.ask)
+
+    def ask(self, number: int, frame: object) -> None:
+        self.asked.set()
+
+    def raise_if_asked(self) -> None:
+        if self.asked.is_set():
+            raise KeyboardInterrupt
+
+
+def in_words(summary: dict[str, Any], home: Path) -> str:
+    counts = ", ".join(f"{count} {verdict}" for verdict, count in summary["verdicts"].items())
+    latency = summary["latency_ms"]
+    lines = [
+        f"{summary['parts']} inspections on record: {counts}",
+        f"{summary['lost']} lost, {summary['duplicated']} duplicated, {summary['open_reviews']} in review",
+    ]
+    if summary["parts_per_second"]:
+        lines.append(
+            f"{summary['parts_per_second']} parts/s, latency p50 {latency['p50']} ms, p99 {latency['p99']} ms, "
+            f"model {summary['model_version']}"
+        )
+    return "\n".join([*lines, f"records and images stay in {home}"])

@@ -8,21 +8,20 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from pydantic_core import PydanticCustomError
 
+from orchestrator.section import KeyPath
 from orchestrator.station import FolderCamera, Station
 
 if TYPE_CHECKING:
     from orchestrator.settings import Settings
 
-Path = tuple[str | int, ...]
-
 
 class Disagreement(NamedTuple):
     """A value that is fine alone and wrong beside others; `others` are the paths it was held against."""
 
-    path: Path
+    path: KeyPath
     given: object
     allowed: str
-    others: tuple[Path, ...] = ()
+    others: tuple[KeyPath, ...] = ()
 
 
 def check_agreement(settings: Settings) -> None:
@@ -64,7 +63,7 @@ def devices(settings: Settings) -> Iterator[Disagreement]:
         )
 
 
-def repeated(path: Path, names: list[str]) -> Iterator[Disagreement]:
+def repeated(path: KeyPath, names: list[str]) -> Iterator[Disagreement]:
     seen: Counter[str] = Counter()
     for number, name in enumerate(names):
         if seen[name]:
@@ -85,7 +84,7 @@ def known_recipe(settings: Settings, number: int, station: Station) -> Iterator[
 
 
 def cameras(settings: Settings, number: int, station: Station) -> Iterator[Disagreement]:
-    path: Path = ("stations", number, "cameras")
+    path: KeyPath = ("stations", number, "cameras")
     yield from repeated(path, [camera.name for camera in station.cameras])
     folders = [camera for camera in station.cameras if isinstance(camera, FolderCamera)]
     if station.trigger.kind == "file" and not any(camera.watch for camera in folders):
@@ -95,7 +94,7 @@ def cameras(settings: Settings, number: int, station: Station) -> Iterator[Disag
     reclaim = settings.record.reclaim_idle_seconds
     for index, camera in enumerate(station.cameras):
         if isinstance(camera, FolderCamera) and camera.watch and camera.loop:
-            others: tuple[Path, ...] = ((*path, index, "watch"),)
+            others: tuple[KeyPath, ...] = ((*path, index, "watch"),)
             yield Disagreement((*path, index, "loop"), True, "false with watch = true", others)
         if camera.timeout_seconds >= reclaim:
             # The trigger would go to another worker while this one still waits: two captures of one part.

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from orchestrator.schema import Path, descend, dotted, place
+from orchestrator.schema import descend, dotted, place
+from orchestrator.section import KeyPath
 
 DEFAULT = "default"
 
@@ -19,14 +20,14 @@ class Draft:
 
     def __init__(self, given: dict[str, Any]) -> None:
         self.given = given
-        self.origins: dict[Path, str] = {}
+        self.origins: dict[KeyPath, str] = {}
 
     def put(self, segments: Sequence[str], value: Any, origin: str) -> None:
         """Set one value by its path, replacing all that was below it."""
         path = self.spelled(segments)
         holder: Any = self.given
         for segment in path[:-1]:
-            if isinstance(holder, dict) and not isinstance(holder.get(segment), dict | list):
+            if not isinstance(descend(holder, segment), dict | list):
                 holder[segment] = {}
             holder = holder[segment]
         holder[path[-1]] = value
@@ -34,26 +35,27 @@ class Draft:
         self.origins[path] = origin
         self.origins.update((leaf, origin) for leaf, _ in leaves(value, path))
 
-    def spelled(self, segments: Sequence[str]) -> Path:
+    def spelled(self, segments: Sequence[str]) -> KeyPath:
         """The path as the settings spell it: ("STATIONS", "CELL_TESTER") is ("stations", 0)."""
-        path: Path = ()
+        path: KeyPath = ()
         holder: Any = self.given
         for segment in segments:
             path = (*path, self.spell(path, holder, segment))
             holder = descend(holder, path[-1])
         return path
 
-    def spell(self, path: Path, holder: Any, segment: str) -> str | int:
+    def spell(self, path: KeyPath, holder: Any, segment: str) -> str | int:
         if isinstance(holder, list):
             return entry_number(path, holder, segment)
         node = place(path, self.given).node or {}
         if holder is None and node.get("type") == "array":
             raise NoSuchEntry(f"{dotted(path)} has no entry {segment}: it is empty")
-        same = (name for name in holder or {} if plain(name) == plain(segment))
+        names = holder if isinstance(holder, dict) else {}
+        same = (name for name in names if plain(name) == plain(segment))
         known = (name for name in node.get("properties", {}) if plain(name) == plain(segment))
         return next(same, None) or next(known, None) or segment.lower()
 
-    def where(self, path: Path) -> str:
+    def where(self, path: KeyPath) -> str:
         """Who gave this value, or the nearest section around it."""
         for length in range(len(path), -1, -1):
             if path[:length] in self.origins:
@@ -61,7 +63,7 @@ class Draft:
         return DEFAULT
 
 
-def entry_number(path: Path, entries: list[Any], segment: str) -> int:
+def entry_number(path: KeyPath, entries: list[Any], segment: str) -> int:
     """An entry of a list, by its number or its name."""
     if segment.isdecimal() and int(segment) < len(entries):
         return int(segment)
@@ -78,7 +80,7 @@ def plain(name: Any) -> str:
     return str(name).lower().replace("-", "_")
 
 
-def leaves(value: Any, path: Path = ()) -> Iterator[tuple[Path, Any]]:
+def leaves(value: Any, path: KeyPath = ()) -> Iterator[tuple[KeyPath, Any]]:
     """Each single value below; a list of plain values is one value."""
     if isinstance(value, dict) and value:
         for key, item in value.items():

@@ -13,8 +13,9 @@ from pydantic_core import ErrorDetails
 
 from orchestrator.agreement import Disagreement
 from orchestrator.origin import Draft
-from orchestrator.schema import Node, Path, Place, allowed, dotted, entry, place, quoted, resolve, schema, variants
+from orchestrator.schema import Node, Place, allowed, dotted, entry, place, quoted, resolve, schema, variants
 from orchestrator.secret import masked_all
+from orchestrator.section import KeyPath
 from orchestrator.settings import Settings
 
 SHOWN_CHARACTERS = 120
@@ -23,7 +24,7 @@ SHOWN_CHARACTERS = 120
 class Problem(NamedTuple):
     """One thing that is wrong, at one path."""
 
-    path: Path
+    path: KeyPath
     text: str
 
 
@@ -51,7 +52,7 @@ def miscounted(details: ErrorDetails) -> bool:
     return details["type"] == "too_short" and len(details["input"]) >= details["ctx"]["min_length"]
 
 
-def blamed(details: ErrorDetails, path: Path) -> Path:
+def blamed(details: ErrorDetails, path: KeyPath) -> KeyPath:
     """The path whose line the reader must change."""
     if details["type"] == "union_tag_invalid":
         return (*path, "kind")
@@ -62,7 +63,7 @@ def disagreement_problem(one: Disagreement) -> Problem:
     return Problem(one.path, f"{dotted(one.path)} is {quoted(one.given)}; allowed: {one.allowed}")
 
 
-def agreement_problems(draft: Draft, wrong: list[Path], context: Mapping[str, Any]) -> list[Problem]:
+def agreement_problems(draft: Draft, wrong: list[KeyPath], context: Mapping[str, Any]) -> list[Problem]:
     """Pydantic looks at how settings agree only when each is fine; so look again without the wrong ones."""
     given = copy.deepcopy(draft.given)
     for path in sorted(wrong, key=len, reverse=True):
@@ -76,11 +77,11 @@ def agreement_problems(draft: Draft, wrong: list[Path], context: Mapping[str, An
     return []
 
 
-def touched(wrong: list[Path]) -> Callable[[Path], bool]:
+def touched(wrong: list[KeyPath]) -> Callable[[KeyPath], bool]:
     return lambda path: any(path[: len(removed)] == removed for removed in wrong)
 
 
-def remove(given: Any, path: Path) -> None:
+def remove(given: Any, path: KeyPath) -> None:
     for segment in path[:-1]:
         try:
             given = given[segment]
@@ -108,7 +109,7 @@ def sentence(details: ErrorDetails, found: Place, draft: Draft) -> str:
     return f"{found.dotted} is {shown(details['input'], node)}; allowed: {allowed(node)}"
 
 
-def name_rule(path: Path) -> str:
+def name_rule(path: KeyPath) -> str:
     names = (place(path[:-2]).node or {}).get("propertyNames", {})
     return allowed(names)
 
@@ -144,7 +145,7 @@ def nearest(found: Place, known: list[str], draft: Draft) -> str | None:
     return None
 
 
-def static_paths(node: Node | None = None, path: Path = ()) -> list[str]:
+def static_paths(node: Node | None = None, path: KeyPath = ()) -> list[str]:
     """Dotted paths of all settings that stand at a fixed place."""
     node = resolve(node or schema())
     if not node.get("properties") or entry(node):

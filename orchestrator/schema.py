@@ -7,16 +7,16 @@ from collections.abc import Sequence
 from functools import cache
 from typing import Any, NamedTuple
 
+from orchestrator.section import KeyPath
 from orchestrator.settings import Settings
 
 Node = dict[str, Any]
-Path = tuple[str | int, ...]
 
 
 class Place(NamedTuple):
     """A setting's dotted path without pydantic's union tags, its schema (None: no such setting) and its section's."""
 
-    path: Path
+    path: KeyPath
     node: Node | None
     section: Node
 

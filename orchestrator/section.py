@@ -10,6 +10,9 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationIn
 from pydantic.functional_validators import AfterValidator
 from pydantic_core import PydanticCustomError
 
+KeyPath = tuple[str | int, ...]
+"""Where a setting stands: ("stations", 0, "name") is stations.0.name."""
+
 
 class Section(BaseModel):
     """A group of settings; read once at the edge, then passed inward as plain values."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 
-Path = tuple[str | int, ...]
+from orchestrator.section import KeyPath
 
 BLANK = re.compile(r"[ \t]*")
 SPACE = re.compile(r"(?:\s|#[^\n]*)*")
@@ -24,11 +24,11 @@ class TomlLines:
     def __init__(self, text: str) -> None:
         self.text = text
         self.at = 0
-        self.lines: dict[Path, int] = {}
-        self.tables: dict[Path, int] = {}  # arrays of tables: how many entries so far
+        self.lines: dict[KeyPath, int] = {}
+        self.tables: dict[KeyPath, int] = {}  # arrays of tables: how many entries so far
 
-    def scan(self) -> dict[Path, int]:
-        table: Path = ()
+    def scan(self) -> dict[KeyPath, int]:
+        table: KeyPath = ()
         self.take(SPACE)
         while self.at < len(self.text):
             if self.text.startswith("[[", self.at):
@@ -52,7 +52,7 @@ class TomlLines:
             raise Lost
         self.at += len(mark)
 
-    def header(self, opening: str, closing: str) -> Path:
+    def header(self, opening: str, closing: str) -> KeyPath:
         start = self.at
         self.expect(opening)
         keys = self.dotted_key()
@@ -65,7 +65,7 @@ class TomlLines:
         self.note(path, start)
         return path
 
-    def within(self, path: Path, keys: list[str]) -> Path:
+    def within(self, path: KeyPath, keys: list[str]) -> KeyPath:
         """A key of an array of tables means its latest entry."""
         for key in keys:
             path = (*path, key)
@@ -84,7 +84,7 @@ class TomlLines:
                 return keys
             self.at += 1
 
-    def pair(self, table: Path) -> None:
+    def pair(self, table: KeyPath) -> None:
         start = self.at
         path = (*table, *self.dotted_key())
         self.note(path, start)
@@ -92,13 +92,13 @@ class TomlLines:
         self.take(BLANK)
         self.value(path)
 
-    def note(self, path: Path, start: int) -> None:
+    def note(self, path: KeyPath, start: int) -> None:
         line = self.text.count("\n", 0, start) + 1
         for length in range(1, len(path)):
             self.lines.setdefault(path[:length], line)
         self.lines[path] = line
 
-    def value(self, path: Path) -> None:
+    def value(self, path: KeyPath) -> None:
         mark = self.text[self.at : self.at + 1]
         if mark in {'"', "'"}:
             self.take(STRING)
@@ -109,7 +109,7 @@ class TomlLines:
         else:
             self.take(SCALAR)
 
-    def array(self, path: Path) -> None:
+    def array(self, path: KeyPath) -> None:
         self.expect("[")
         self.take(SPACE)
         number = 0
@@ -120,7 +120,7 @@ class TomlLines:
             number += 1
         self.expect("]")
 
-    def inline_table(self, path: Path) -> None:
+    def inline_table(self, path: KeyPath) -> None:
         self.expect("{")
         self.take(SPACE)
         while not self.text.startswith("}", self.at):
@@ -135,7 +135,7 @@ class TomlLines:
             self.take(SPACE)
 
 
-def toml_lines(text: str) -> dict[Path, int]:
+def toml_lines(text: str) -> dict[KeyPath, int]:
     """Line of each key path; empty when the file is beyond this scanner."""
     try:
         return TomlLines(text.replace("\r\n", "\n")).scan()

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -28,7 +29,7 @@ class Command:
 @pytest.fixture
 def adline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
     monkeypatch.chdir(tmp_path)
-    for name in ("ADLINE_CONFIG", "ADLINE_HOME", "DATABASE_URL", "REDIS_URL"):
+    for name in [*filter(lambda name: name.startswith("ADLINE_"), os.environ), "DATABASE_URL", "REDIS_URL"]:
         monkeypatch.delenv(name, raising=False)
     return Command(monkeypatch, capsys)
 

@@ -8,14 +8,6 @@ from pydantic import BeforeValidator, Field, WithJsonSchema
 
 from orchestrator.section import NUMBER, Folder, Real, Resources, Section, Slug, Text, Whole
 
-Region = tuple[
-    Annotated[int, Field(ge=0), NUMBER],
-    Annotated[int, Field(ge=0), NUMBER],
-    Annotated[int, Field(ge=1), NUMBER],
-    Annotated[int, Field(ge=1), NUMBER],
-]
-
-
 def index_as_text(given: object) -> object:
     return str(given) if isinstance(given, int) and not isinstance(given, bool) else given
 
@@ -34,12 +26,6 @@ class Camera(Section):
     timeout_seconds: Real = Field(
         default=5.0, gt=0, le=600, description="Longest wait for a frame; after it the part's verdict is ERROR."
     )
-    region_of_interest: Region | None = Field(
-        default=None,
-        description="Part of the frame to inspect, in pixels: [x, y, width, height]. Not set: the whole frame.",
-        examples=[[0, 0, 640, 480]],
-        json_schema_extra={"allowed": "[x, y, width, height] in pixels: x and y at least 0, the others at least 1"},
-    )
 
 
 class FolderCamera(Camera):
@@ -52,6 +38,11 @@ class FolderCamera(Camera):
     watch: bool = Field(default=False, description="Wait for new images instead of ending with the last one.")
     loop: bool = Field(default=False, description="Begin again after the last image; for trying out, not with watch.")
     pattern: Text = Field(default="*", description="Which files of the folder count, as a shell pattern such as *.png.")
+    bayer: Literal["rggb", "bggr", "grbg", "gbrg"] | None = Field(
+        default=None,
+        description="Colour filter of images that are raw pixels. Not set: they are not.",
+        examples=["rggb"],
+    )
 
 
 class ElpvCamera(Camera):

@@ -128,8 +128,8 @@ def test_a_text_that_looks_like_a_list_stays_a_text(tmp_path: Path) -> None:
 
 
 def test_lists_from_the_environment_are_json(tmp_path: Path) -> None:
-    environ = {"ADLINE_STATIONS__PRESS__CAMERAS__0__REGION_OF_INTEREST": "[1, 2, 30, 40]"}
-    assert load(tmp_path, STATION, environ).settings.stations[0].cameras[0].region_of_interest == (1, 2, 30, 40)
+    environ = {"ADLINE_STATIONS__PRESS__CAMERAS": '[{"kind": "folder", "name": "left", "path": "in"}]'}
+    assert [camera.name for camera in load(tmp_path, STATION, environ).settings.stations[0].cameras] == ["left"]
     (problem,) = problems(tmp_path, STATION, {"ADLINE_STATIONS": "[{"})
     assert problem.startswith("environment ADLINE_STATIONS: stations is not valid JSON: ")
 

@@ -12,7 +12,7 @@ from orchestrator.template import toml_value
 from storage.errors import SettingsError
 
 SEGMENTS = """line name server port host database url stages capture num_cpus stations recipes recipe cameras kind path
-    trigger interval folder elpv region_of_interest resources teach 0 1 -1 press bracket Bad_Name x""".split()
+    trigger interval folder elpv bayer resources teach 0 1 -1 press bracket Bad_Name x""".split()
 
 segment = some.sampled_from(SEGMENTS) | some.text(some.characters(exclude_categories=["Cs", "Cc"]), max_size=3)
 plain = (

@@ -16,4 +16,4 @@ def test_the_readme_has_the_table_of_every_setting() -> None:
 def test_the_table_has_every_setting_once() -> None:
     paths = [row.path for row in rows()]
     assert len(paths) == len(set(paths))
-    assert {"server.port", "stations[].cameras[].region_of_interest", "recipes.<name>.teach.count"} <= set(paths)
+    assert {"server.port", "stations[].cameras[].bayer", "recipes.<name>.teach.count"} <= set(paths)

@@ -31,6 +31,7 @@ Image = NDArray[np.uint8] | NDArray[np.uint16]
 """(H, W) grey or (H, W, 3) BGR, 8 or 16 bit."""
 ImageFormat = Literal["jpeg", "png"]
 
+OPENCV_SILENT: Final = 0
 REDUCED_GREY: Final = {
     2: cv2.IMREAD_REDUCED_GRAYSCALE_2,
     4: cv2.IMREAD_REDUCED_GRAYSCALE_4,
@@ -102,4 +103,6 @@ def _checked(pixels: object, facts: ImageFacts, reduction: int) -> Image:
 @cache
 def silence_opencv() -> None:
     """Our errors say what is wrong with an image; OpenCV's own lines on stderr would say it twice."""
-    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    # OpenCV 5 moved the switch; OpenCV 4 keeps it at the top.
+    set_log_level = cv2.utils.logging.setLogLevel if hasattr(cv2.utils, "logging") else vars(cv2)["setLogLevel"]
+    set_log_level(OPENCV_SILENT)

@@ -20,7 +20,7 @@ from workers.capture.arrivals import complete_files
 from workers.capture.camera import Shot
 from workers.capture.dataset import DatasetCamera
 from workers.capture.folder import FileArrivals, FolderCamera
-from workers.capture.view import Backoff, CameraState
+from workers.capture.status import Backoff, CameraState
 from workers.capture.views import StationViews
 
 PATIENCE_SECONDS = 20.0

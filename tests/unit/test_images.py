@@ -188,6 +188,16 @@ def test_a_damaged_image_is_unreadable(kind: str) -> None:
         decode(bytes(data))
 
 
+def test_opencv_does_not_write_to_stderr(capfd: pytest.CaptureFixture[str]) -> None:
+    data = bytearray(written(Pillow.fromarray(noise()), "TIFF", compression="tiff_lzw"))
+    data[len(data) // 2 : len(data) // 2 + 50] = bytes(50)
+    try:
+        decode(bytes(data))
+    except ImageUnreadable:
+        pass
+    assert capfd.readouterr().err == ""
+
+
 def test_bytes_after_the_end_of_a_jpeg_do_no_harm() -> None:
     assert decode(FORMATS["jpeg"] + bytes(100)).shape == (120, 160, 3)
 

@@ -22,8 +22,9 @@ from storage.errors import (
     ViewsMissing,
 )
 from workers.capture.camera import Frame, Shot
+from workers.capture.count import FrameCount
 from workers.capture.memory import MemoryCamera
-from workers.capture.view import Backoff, CameraState, FrameCount
+from workers.capture.status import Backoff, CameraState
 from workers.capture.views import StationViews
 
 IMAGES = [np.full((4, 4), shade, np.uint8) for shade in range(5)]

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import logging
 import queue
-import random
 import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from enum import StrEnum
 from typing import Final
 
 from storage.errors import (
@@ -19,74 +17,16 @@ from storage.errors import (
     CameraLost,
     CameraTimeout,
     FrameIncomplete,
-    FrameMismatch,
     InspectionFailed,
 )
 from workers.capture.camera import Camera, Frame, Shot
+from workers.capture.count import FrameCount
+from workers.capture.status import Backoff, CameraState, CameraStatus
 
 logger = logging.getLogger(__name__)
 
 TIMEOUTS_UNTIL_LOST: Final = 3
 """After so many triggers in a row without a frame the camera is opened anew."""
-
-
-class CameraState(StrEnum):
-    CLOSED = "closed"
-    OPENING = "opening"
-    UP = "up"
-    LOST = "lost"
-
-
-@dataclass(frozen=True)
-class CameraStatus:
-    """How a camera is, for the health page."""
-
-    state: CameraState
-    since: datetime
-    last_error: str | None = None
-
-
-@dataclass(frozen=True)
-class Backoff:
-    """How long to wait before the next attempt to open: doubling, and scattered so that views do not try in step."""
-
-    first_seconds: float = 0.5
-    longest_seconds: float = 30.0
-
-    def delay_seconds(self, attempt: int) -> float:
-        """Attempts count from 1."""
-        longest = min(self.longest_seconds, self.first_seconds * 2.0 ** min(attempt - 1, 30))
-        return longest * random.uniform(0.5, 1.0)
-
-
-@dataclass
-class FrameCount:
-    """Triggers against frames. A camera that counts its triggers shows here what it missed or took unasked."""
-
-    triggers: int = 0
-    frames: int = 0
-    late_frames: int = 0
-    mismatches: int = 0
-    _last_number: int | None = None
-
-    @property
-    def missing(self) -> int:
-        """Triggers that got no usable frame."""
-        return self.triggers - self.frames
-
-    def restart(self) -> None:
-        """The camera's counter may begin anew: after opening, after discarding frames."""
-        self._last_number = None
-
-    def accept(self, frame: Frame, counts_triggers: bool) -> None:
-        """Count this frame, or raise FrameMismatch when the camera's counter did not advance by one."""
-        last, self._last_number = self._last_number, frame.frame_number
-        if counts_triggers and last is not None and frame.frame_number != last + 1:
-            self.mismatches += 1
-            raise FrameMismatch(
-                frame.camera, f"frame {frame.frame_number} after frame {last} for one trigger; it may show another part"
-            )
-        self.frames += 1
 
 
 @dataclass(eq=False)

@@ -9,7 +9,9 @@ from typing import Final
 
 from storage.errors import InspectionFailed, ViewsMissing
 from workers.capture.camera import Camera, Frame, Shot
-from workers.capture.view import Backoff, CameraStatus, FrameCount, Job, View
+from workers.capture.count import FrameCount
+from workers.capture.status import Backoff, CameraStatus
+from workers.capture.view import Job, View
 
 GRACE_SECONDS: Final = 0.25
 """A camera that notices the deadline itself says more than we can: let it speak first."""

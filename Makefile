@@ -1,17 +1,57 @@
-PYTHON ?= $(if $(wildcard .venv/bin/python),.venv/bin/python,python3)
+# Two commands do everything: `make start` (set up, then the demo line) and `make test` (set up, then every check).
+VENV ?= .venv
+PYTHON ?= python3
+BIN := $(VENV)/bin
+# Where there is no GPU: TORCH_INDEX=<index of CPU wheels> installs PyTorch's CPU build, several GB smaller.
+TORCH_INDEX ?=
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+WORKERS ?= 2
 
-.PHONY: check format test
+.PHONY: install install-dev start test check lint format lock clean
 
-check:
-	$(PYTHON) -m ruff check .
-	$(PYTHON) -m ruff format --check .
-	$(PYTHON) -m mypy
-	$(PYTHON) -c "from importlinter.cli import lint_imports_command; lint_imports_command()"
-	$(PYTHON) -m pytest -n auto
+install: $(VENV)/.installed
+install-dev: $(VENV)/.installed-dev
 
-format:
-	$(PYTHON) -m ruff check --fix .
-	$(PYTHON) -m ruff format .
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if (3, 11) <= v < (3, 14) else "adline needs Python 3.11-3.13, $(PYTHON) is %d.%d: make PYTHON=python3.12 ..." % v[:2])'
+	$(PYTHON) -m venv $(VENV)
 
-test:
-	$(PYTHON) -m pytest -n auto
+$(VENV)/.torch: constraints.txt | $(VENV)/bin/python
+	@echo "installing PyTorch (large; see TORCH_INDEX in the README)"
+	$(PIP) install $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) -c constraints.txt torch torchvision
+	@touch $@
+
+$(VENV)/.installed: pyproject.toml constraints.txt $(VENV)/.torch
+	@echo "installing adline with its demo images"
+	$(PIP) install -c constraints.txt -e '.[demo]'
+	@touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed
+	@echo "installing what the checks need"
+	$(PIP) install -c constraints.txt -e '.[demo,dev]'
+	@touch $@
+
+start: install
+	$(BIN)/adline start
+
+test: check
+
+check: install-dev lint
+	$(BIN)/python -m pytest -n $(WORKERS)
+
+lint: install-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+
+format: install-dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+# The versions that are really installed; universal: one file for every supported Python and platform.
+lock: install-dev
+	$(BIN)/uv pip compile --universal --no-header --python-version 3.11 --extra demo --extra dev pyproject.toml -o constraints.txt
+
+clean:
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

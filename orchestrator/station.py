@@ -8,6 +8,7 @@ from pydantic import BeforeValidator, Field, WithJsonSchema
 
 from orchestrator.section import NUMBER, Folder, Real, Resources, Section, Slug, Text, Whole
 
+
 def index_as_text(given: object) -> object:
     return str(given) if isinstance(given, int) and not isinstance(given, bool) else given
 

@@ -12,8 +12,8 @@ from storage.stream import EventLog
 from workers.capture.arrivals import FileArrivals, complete_files
 from workers.capture.camera import Camera
 from workers.capture.dataset import DatasetCamera
-from workers.capture.folder import FolderCamera
-from workers.capture.opencv import opencv_camera
+from workers.capture.folder import FolderCamera, FolderMode
+from workers.capture.opencv import StreamFormat, opencv_camera
 from workers.capture.trigger import FileTrigger, IntervalTrigger, arrival_state
 from workers.capture.worker import TriggerProducer
 from workers.elpv import replayed_cells
@@ -27,8 +27,10 @@ def build_cameras(cameras: Sequence[Options], taught: Options | None) -> list[Ca
 
 
 def folder_camera(options: Options, taught: Options | None) -> Camera:
-    mode = "watch" if options["watch"] else "loop" if options["loop"] else "once"
-    return FolderCamera(options["name"], Path(options["path"]), mode)
+    mode: FolderMode = "watch" if options["watch"] else "loop" if options["loop"] else "once"
+    return FolderCamera(
+        options["name"], Path(options["path"]), mode, bayer=options["bayer"], pattern=options["pattern"]
+    )
 
 
 def elpv_camera(options: Options, taught: Options | None) -> Camera:
@@ -45,7 +47,14 @@ def elpv_camera(options: Options, taught: Options | None) -> Camera:
 
 
 def live_camera(options: Options, taught: Options | None) -> Camera:
-    return opencv_camera(options)
+    milliseconds = options["exposure_milliseconds"]
+    asked = StreamFormat(
+        width=options["width"],
+        height=options["height"],
+        exposure_microseconds=None if milliseconds is None else 1000 * milliseconds,
+        bayer=options["bayer"],
+    )
+    return opencv_camera(options["name"], options["source"], timeout_seconds=options["timeout_seconds"], asked=asked)
 
 
 BUILDERS: Mapping[str, Callable[[Options, Options | None], Camera]] = {
@@ -77,7 +86,7 @@ def build_triggers(
 def last_number(cameras: Sequence[Options]) -> int:
     """A recording that is played once has as many parts as its shortest folder has images; 0 is without end."""
     counts = [
-        len(complete_files(Path(camera["path"]), 0))
+        len([path for path in complete_files(Path(camera["path"]), 0) if fnmatch(path.name, camera["pattern"])])
         for camera in cameras
         if camera["kind"] == "folder" and not camera["watch"] and not camera["loop"]
     ]

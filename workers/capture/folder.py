@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Literal
 
@@ -33,8 +34,10 @@ class FolderCamera(RepeatableCamera):
         mode: FolderMode = "once",
         settle_seconds: float = 0.5,
         bayer: BayerPattern | None = None,
+        pattern: str = "*",
     ) -> None:
         super().__init__(name)
+        self._pattern = pattern
         self.folder = folder
         self.mode = mode
         self._settle_seconds = settle_seconds
@@ -52,7 +55,8 @@ class FolderCamera(RepeatableCamera):
         if self.mode == "watch":
             self.folder.stat()
             return []
-        files = complete_files(self.folder, self._settle_seconds)
+        complete = complete_files(self.folder, self._settle_seconds)
+        files = [path for path in complete if fnmatch(path.name, self._pattern)]
         if not files:
             # An empty folder is what an unmounted share looks like: try again rather than end the recording.
             raise CameraLost(self.name, f"folder {self.folder} holds no complete image")

@@ -6,14 +6,17 @@ import re
 import sys
 import threading
 import time
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, cast
 
 import cv2
+import numpy as np
 
 from storage.errors import CameraLost, CameraSettingRefused, CameraTimeout, SourceExhausted
 from storage.images import Image, silence_opencv
+from workers.capture.bayer import BayerPattern, demosaic
 from workers.capture.camera import Camera, Frame, RepeatableCamera, Shot
 
 PASSWORD_IN_URL: Final = re.compile(r"(://[^:/@]*):.*@")
@@ -23,18 +26,35 @@ V4L2_EXPOSURE_MICROSECONDS: Final = 100
 V4L2_MANUAL_EXPOSURE: Final = 1
 
 
-def opencv_camera(name: str, source: str, loop: bool = False, timeout_seconds: float = 5.0) -> Camera:
+@dataclass(frozen=True)
+class StreamFormat:
+    """What to ask of a live camera when it is opened; None leaves it as it is."""
+
+    width: int | None = None
+    height: int | None = None
+    exposure_microseconds: float | None = None
+    bayer: BayerPattern | None = None
+
+
+def opencv_camera(
+    name: str, source: str, loop: bool = False, timeout_seconds: float = 5.0, asked: StreamFormat | None = None
+) -> Camera:
     """The camera for a device index or path, a URL, or a video file."""
     if source.isdecimal():
-        return VideoStreamCamera(name, int(source), timeout_seconds)
+        return VideoStreamCamera(name, int(source), timeout_seconds, asked)
     if "://" in source or source.startswith("/dev/"):
-        return VideoStreamCamera(name, source, timeout_seconds)
+        return VideoStreamCamera(name, source, timeout_seconds, asked)
     return VideoFileCamera(name, Path(source), loop)
 
 
 def masked(source: str | int) -> str:
     """The source as it may stand in a log: without passwords."""
     return SECRET_IN_QUERY.sub(r"\1***", PASSWORD_IN_URL.sub(r"\1:***@", str(source)))
+
+
+def raw_mosaic(pixels: Image) -> Image:
+    """Drivers hand raw pixels over as (H, W), (H, W, 1) or copied into three equal channels."""
+    return cast(Image, pixels if pixels.ndim == 2 else np.ascontiguousarray(pixels[:, :, 0]))
 
 
 class VideoFileCamera(RepeatableCamera):
@@ -114,17 +134,21 @@ class VideoStreamCamera:
     is_live = True
     counts_triggers = False
 
-    def __init__(self, name: str, source: int | str, timeout_seconds: float = 5.0) -> None:
+    def __init__(
+        self, name: str, source: int | str, timeout_seconds: float = 5.0, asked: StreamFormat | None = None
+    ) -> None:
         self.name = name
+        self._asked = asked or StreamFormat()
         self._source = source
         self._timeout_seconds = timeout_seconds
-        self._exposure_microseconds: float | None = None
+        self._exposure_microseconds = self._asked.exposure_microseconds
         self._grabber: Grabber | None = None
 
     def open(self) -> None:
         self.close()
         silence_opencv()
         video = self._connect()
+        self._apply_size(video)
         if self._exposure_microseconds is not None:
             self._apply_exposure(video, self._exposure_microseconds)
         self._grabber = Grabber(video)
@@ -143,6 +167,8 @@ class VideoStreamCamera:
         if grabbed is None:
             raise CameraTimeout(self.name)
         number, pixels = grabbed
+        if self._asked.bayer:
+            pixels = demosaic(raw_mosaic(pixels), self._asked.bayer)
         return Frame(
             self.name, number, datetime.now(UTC), pixels=pixels, exposure_microseconds=self._exposure_microseconds
         )
@@ -167,6 +193,22 @@ class VideoStreamCamera:
         if not video.isOpened():
             raise CameraLost(self.name, f"{masked(self._source)} cannot be opened")
         return video
+
+    def _apply_size(self, video: cv2.VideoCapture) -> None:
+        """A camera that silently delivers another size would be taught on one scale and judged on another."""
+        if self._asked.bayer:
+            video.set(cv2.CAP_PROP_CONVERT_RGB, 0)
+        wanted = self._asked.width, self._asked.height
+        for property_id, value in zip((cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT), wanted, strict=True):
+            if value is not None:
+                video.set(property_id, value)
+        found = int(video.get(cv2.CAP_PROP_FRAME_WIDTH)), int(video.get(cv2.CAP_PROP_FRAME_HEIGHT))
+        if any(value is not None and value != given for value, given in zip(wanted, found, strict=True)):
+            video.release()
+            asked = "x".join("any" if value is None else str(value) for value in wanted)
+            raise CameraSettingRefused(
+                self.name, f"{masked(self._source)} delivers {found[0]}x{found[1]} pixels, not {asked}"
+            )
 
     def _apply_exposure(self, video: cv2.VideoCapture, microseconds: float) -> None:
         steps = round(microseconds / V4L2_EXPOSURE_MICROSECONDS)

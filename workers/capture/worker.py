@@ -16,7 +16,7 @@ from storage.images import SUFFIXES, ImageFacts, ImageStore, decode, describe, e
 from storage.stream import Entry, EventLog
 from workers.capture.camera import Camera, Frame, Shot
 from workers.capture.plan import StationPlan
-from workers.capture.view import CameraStatus
+from workers.capture.status import CameraStatus
 from workers.capture.views import StationViews
 from workers.consumer import Consumer, Delivery, Status
 from workers.hot import HotFrames, hot_key

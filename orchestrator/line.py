@@ -15,8 +15,6 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from storage.model_files import check_model
-
 from orchestrator.background import Entered
 from orchestrator.configuration import Loaded
 from orchestrator.health import LineHealth, disk_health
@@ -36,6 +34,7 @@ from storage.code_version import code_version
 from storage.database import Database, migrate
 from storage.errors import ModelError, ServiceFailed, TeachingFailed
 from storage.events import FrameCaptured, InspectionDecided, PartTriggered, new_id
+from storage.model_files import check_model
 from storage.stream import EventLog
 
 logger = logging.getLogger(__name__)

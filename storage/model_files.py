@@ -35,4 +35,4 @@ def check_model(folder: Path, expected_sha256: str) -> None:
     """ModelAltered when the files are not those that were registered."""
     found = artefact_sha256(folder)
     if found != expected_sha256:
-        raise ModelAltered(f"{folder}: its files hash to {found}, {expected_sha256} is on record; restore or redeploy")
+        raise ModelAltered(folder, expected_sha256, found)

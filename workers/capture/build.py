@@ -16,7 +16,7 @@ from workers.capture.folder import FolderCamera, FolderMode
 from workers.capture.opencv import StreamFormat, opencv_camera
 from workers.capture.trigger import FileTrigger, IntervalTrigger, arrival_state
 from workers.capture.worker import TriggerProducer
-from workers.elpv import replayed_cells, taught_cells
+from workers.elpv import replayed_cells
 
 Options = Mapping[str, Any]
 
@@ -34,12 +34,16 @@ def folder_camera(options: Options, taught: Options | None) -> Camera:
 
 
 def elpv_camera(options: Options, taught: Options | None) -> Camera:
-    known = []
-    if taught and taught["kind"] == "elpv":
-        known = taught_cells(taught["cells"], taught["count"], taught["seed"])
-    shuffled = options["order"] == "shuffled"
-    passing = replayed_cells(options["cells"], shuffled=shuffled, seed=options["seed"], taught=known)
-    return DatasetCamera(options["name"], [cell.path for cell in passing])
+    known: Options = taught if taught and taught["kind"] == "elpv" else {"cells": "mono", "count": 0, "seed": 0}
+    cells = replayed_cells(
+        options["cells"],
+        shuffled=options["order"] == "shuffled",
+        seed=options["seed"],
+        taught_cells=known["cells"],
+        taught_count=known["count"],
+        taught_seed=known["seed"],
+    )
+    return DatasetCamera(options["name"], [cell.path for cell in cells])
 
 
 def live_camera(options: Options, taught: Options | None) -> Camera:

@@ -51,7 +51,14 @@ def teach(
 def load(folder: Path, expected_sha256: str, device: str = "cpu") -> Detector:
     """The saved detector; ModelAltered when a file is not what was recorded, ModelMissing when one is not there."""
     saved = artefact.read(folder, expected_sha256)
-    return kind(saved.detector).restore(saved, device)
+    return kind(saved.detector).restore(saved, usable(device))
+
+
+def usable(device: str) -> str:
+    """`auto` takes the GPU that Ray granted this process, when there is one."""
+    if device != "auto":
+        return device
+    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def kind(detector: str) -> Kind:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from cli import config
+from cli import bench, config
 from cli.init import init
 from cli.soak import soak
 from cli.start import start
@@ -25,6 +25,7 @@ app.command()(init)
 app.command()(start)
 app.command()(soak)
 app.add_typer(config.app, name="config")
+app.add_typer(bench.app, name="bench")
 
 
 def installed_version() -> str:

@@ -135,7 +135,7 @@ def named_images(captures: Sequence[FrameCaptured], decisions: Sequence[Inspecti
 
 def completed(event: InspectionDecided) -> InspectionCompleted:
     worst = max(event.predictions, key=lambda facts: facts.anomaly_score, default=None)
-    trigger = event.trigger
+    trigger, committed_at = event.trigger, now()
     return InspectionCompleted(
         inspection_id=trigger.inspection_id,
         station=trigger.station,
@@ -146,9 +146,10 @@ def completed(event: InspectionDecided) -> InspectionCompleted:
         reason=event.reason,
         anomaly_score=worst.anomaly_score if worst else None,
         model_version=worst.model_version if worst else None,
-        latency_milliseconds=1000 * (now() - trigger.triggered_at).total_seconds(),
+        completed_at=committed_at,
+        latency_milliseconds=1000 * (committed_at - trigger.triggered_at).total_seconds(),
         stage_milliseconds={
             **event.stage_milliseconds,
-            "record": 1000 * (now() - event.decided_at).total_seconds(),
+            "record": 1000 * (committed_at - event.decided_at).total_seconds(),
         },
     )

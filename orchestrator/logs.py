@@ -46,7 +46,9 @@ class JsonLines(logging.Formatter):
 def log_to_file(path: Path, worker: str, level: int = logging.INFO) -> None:
     """Send this process's logs to the file, and nowhere else."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handler = RotatingFileHandler(path, maxBytes=FILE_BYTES, backupCount=FILES_KEPT, encoding="utf-8")
+    handler = RotatingFileHandler(
+        path, maxBytes=FILE_BYTES, backupCount=FILES_KEPT, encoding="utf-8", errors="backslashreplace"
+    )
     handler.setFormatter(JsonLines(worker))
     logging.basicConfig(level=level, handlers=[handler], force=True)
     logging.captureWarnings(True)

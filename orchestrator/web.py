@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from http import HTTPStatus
 from typing import Annotated, Any, Protocol
 from uuid import UUID
 
 import uvicorn
 from fastapi import FastAPI, HTTPException, Path, Query, Request, Response
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, PlainTextResponse
 from pydantic import BaseModel, ConfigDict, Field
+from starlette.exceptions import HTTPException as StarletteHTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from orchestrator.health import LineHealth
 from orchestrator.metrics import exposition
@@ -25,7 +30,13 @@ from storage.events import Trigger
 from storage.stream import EventLog
 from workers.capture.trigger import software_trigger
 
-START_SECONDS = 10.0
+logger = logging.getLogger(__name__)
+
+STOP_SECONDS = 10.0
+BODY_BYTES = 64 << 10  # many times the longest part, product and lot
+PROBLEM_TYPE = "application/problem+json"
+PRINTABLE = r"^[^\x00-\x1f\x7f]+$"  # Postgres holds no NUL, and no label shows a line break
+Name = Annotated[str, Field(min_length=1, max_length=200, pattern=PRINTABLE)]
 
 
 class ServedLine(Protocol):
@@ -47,9 +58,9 @@ class Part(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    part_id: str | None = Field(default=None, min_length=1, max_length=200, description="Serial number of the part.")
-    product: str | None = Field(default=None, min_length=1, max_length=200, description="Kind of part.")
-    lot: str | None = Field(default=None, min_length=1, max_length=200, description="Batch the part belongs to.")
+    part_id: Name | None = Field(default=None, description="Serial number of the part.")
+    product: Name | None = Field(default=None, description="Kind of part; what the station says when not given.")
+    lot: Name | None = Field(default=None, description="Batch the part belongs to.")
 
 
 class Problem(BaseModel):
@@ -75,9 +86,19 @@ class Readiness(BaseModel):
     checks: dict[str, Check]
 
 
-PROBLEMS: dict[int | str, dict[str, Any]] = {
-    404: {"model": Problem, "description": "There is none."},
-    503: {"model": Problem, "description": "A service does not answer; nothing was lost, ask again."},
+def answered_with(status: int, description: str) -> dict[int | str, dict[str, Any]]:
+    """How OpenAPI describes a problem."""
+    schema = {"$ref": "#/components/schemas/Problem"}
+    return {status: {"model": Problem, "description": description, "content": {PROBLEM_TYPE: {"schema": schema}}}}
+
+
+INVALID = answered_with(422, "What was sent is not as described.")
+AWAY = answered_with(503, "A service does not answer; nothing was lost, ask again.")
+PROBLEMS = {
+    **answered_with(404, "There is none."),
+    **answered_with(413, f"The body has more than {BODY_BYTES} bytes."),
+    **INVALID,
+    **AWAY,
 }
 
 
@@ -85,7 +106,10 @@ def web_app(up: ServedLine) -> FastAPI:
     """The application of a line that is up."""
     app = FastAPI(title="adline", version=code_version(), docs_url=None, redoc_url=None)
     app.add_exception_handler(AdlineError, answer_adline_error)
-    app.add_exception_handler(HTTPException, answer_http_error)
+    app.add_exception_handler(StarletteHTTPException, answer_http_error)
+    app.add_exception_handler(RequestValidationError, answer_invalid)
+    app.add_exception_handler(Exception, answer_unforeseen)
+    app.add_middleware(BodyLimit, BODY_BYTES)
     add_health(app, up)
     add_api(app, up)
     return app
@@ -123,7 +147,7 @@ def add_api(app: FastAPI, up: ServedLine) -> None:
         """What `adline status` shows."""
         return up.health().shown()
 
-    @app.get("/api/v1/parts", tags=["parts"], responses={503: PROBLEMS[503]})
+    @app.get("/api/v1/parts", tags=["parts"], responses={**INVALID, **AWAY})
     def parts(
         limit: Annotated[int, Query(ge=1, le=1000)] = 50,
         before: Annotated[UUID | None, Query(description="Only inspections older than this one.")] = None,
@@ -133,7 +157,7 @@ def add_api(app: FastAPI, up: ServedLine) -> None:
             return audit.newest(session, limit, before)
 
     @app.get("/api/v1/parts/{part_id}", tags=["parts"], responses=PROBLEMS)
-    def part(part_id: Annotated[str, Path(min_length=1, max_length=200)]) -> list[dict[str, Any]]:
+    def part(part_id: Annotated[Name, Path()]) -> list[dict[str, Any]]:
         """The life of a part, by its part_id or the inspection's id."""
         with up.database.begin() as session:
             found = audit.part(session, part_id)
@@ -144,15 +168,36 @@ def add_api(app: FastAPI, up: ServedLine) -> None:
     @app.post("/api/v1/stations/{station}/trigger", tags=["parts"], status_code=202, responses=PROBLEMS)
     def trigger(station: Annotated[str, Path(max_length=63)], part: Part) -> Trigger:
         """Tell that a part is in place; its verdict will be found under the inspection_id that is answered."""
-        if station not in {one.name for one in up.settings.stations}:
-            names = ", ".join(one.name for one in up.settings.stations)
-            raise HTTPException(404, f"there is no station {station!r}; this line has {names}")
-        return software_trigger(up.log, station, up.run_id, part_id=part.part_id, product=part.product, lot=part.lot)
+        products = {one.name: one.product for one in up.settings.stations}
+        if station not in products:
+            raise HTTPException(404, f"there is no station {station!r}; this line has {', '.join(products)}")
+        product = part.product or products[station]
+        return software_trigger(up.log, station, up.run_id, part_id=part.part_id, product=product, lot=part.lot)
 
 
-def problem(status: int, title: str, detail: str) -> JSONResponse:
+class BodyLimit:
+    """Refuses a larger body before it is read into memory, however it is sent."""
+
+    def __init__(self, app: ASGIApp, limit: int) -> None:
+        self.app, self.limit = app, limit
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        left = self.limit
+
+        async def receive_limited() -> Message:
+            nonlocal left
+            message = await receive()
+            left -= len(message.get("body", b""))
+            if left < 0:
+                raise StarletteHTTPException(413, f"the body has more than {self.limit} bytes")
+            return message
+
+        await self.app(scope, receive_limited, send)
+
+
+def problem(status: int, title: str, detail: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
     content = {"title": title, "status": status, "detail": detail}
-    return JSONResponse(content, status_code=status, media_type="application/problem+json")
+    return JSONResponse(content, status_code=status, media_type=PROBLEM_TYPE, headers=headers)
 
 
 def answer_adline_error(request: Request, error: Exception) -> JSONResponse:
@@ -163,8 +208,20 @@ def answer_adline_error(request: Request, error: Exception) -> JSONResponse:
 
 
 def answer_http_error(request: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, HTTPException)
-    return problem(error.status_code, "refused", str(error.detail))
+    assert isinstance(error, StarletteHTTPException)
+    return problem(error.status_code, HTTPStatus(error.status_code).phrase, str(error.detail), error.headers)
+
+
+def answer_invalid(request: Request, error: Exception) -> JSONResponse:
+    """Each place that is wrong, in words; what was sent is not sent back."""
+    assert isinstance(error, RequestValidationError)
+    places = (f"{'.'.join(map(str, found['loc']))}: {found['msg']}" for found in error.errors())
+    return problem(422, "not as described", "; ".join(places))
+
+
+def answer_unforeseen(request: Request, error: Exception) -> JSONResponse:
+    logger.error("%s %s", request.method, request.url.path, exc_info=error)
+    return problem(500, type(error).__name__, "unforeseen; the line's log says more")
 
 
 @contextmanager
@@ -199,4 +256,4 @@ def serve(up: ServedLine, listening: socket.socket) -> Iterator[None]:
         yield
     finally:
         server.should_exit = True
-        thread.join(START_SECONDS)
+        thread.join(STOP_SECONDS)

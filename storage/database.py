@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
 
 import alembic.command
 import alembic.config
@@ -14,11 +15,23 @@ from alembic.util.exc import CommandError
 from sqlalchemy import Connection, create_engine, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
 
 from storage.errors import DatabaseUnavailable, SchemaOutdated
 
 MIGRATIONS = Path(__file__).resolve().parent.parent / "migrations"
+# Of a connection that was lost while a query ran, the system tells after so long; without it, after two hours.
+CONNECTION: Final = {
+    "connect_timeout": 5,
+    "application_name": "adline",
+    "keepalives_idle": 5,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 20_000,
+}
+LIMIT_EXCEEDED: Final = "54"  # SQLSTATE class: the row is at fault (a key too long for its index), not the server
+READ_ONLY: Final = "25006"  # a server in recovery, or a standby that has not taken over yet
 MIGRATION_LOCK = 0xAD11E  # advisory lock: two programs never migrate at once
 
 
@@ -32,7 +45,7 @@ class Database:
             pool_size=pool_size,
             max_overflow=pool_size,
             pool_timeout=10,
-            connect_args={"connect_timeout": 5, "application_name": "adline"},
+            connect_args=CONNECTION,
         )
 
     @contextmanager
@@ -42,9 +55,11 @@ class Database:
             with Session(self.engine, expire_on_commit=False) as session, session.begin():
                 yield session
         except DBAPIError as error:
-            if isinstance(error, OperationalError | InterfaceError) or error.connection_invalidated:
-                raise unavailable(self.url, error) from error
-            raise
+            if not is_outage(error):
+                raise
+            raise unavailable(self.url, error) from error
+        except PoolTimeout as error:
+            raise unavailable(self.url, error) from error
 
     def close(self) -> None:
         self.engine.dispose()
@@ -56,6 +71,14 @@ def sqlalchemy_url(url: str) -> str:
         if url.startswith(prefix):
             return "postgresql+psycopg2://" + url[len(prefix) :]
     return url
+
+
+def is_outage(error: DBAPIError) -> bool:
+    """Whether the same may work later: the server is at fault, and not what was asked of it."""
+    code = getattr(error.orig, "pgcode", None) or ""
+    if error.connection_invalidated or code == READ_ONLY:
+        return True
+    return isinstance(error, OperationalError | InterfaceError) and not code.startswith(LIMIT_EXCEEDED)
 
 
 def unavailable(url: str, error: Exception) -> DatabaseUnavailable:

@@ -46,6 +46,10 @@ class StreamUnavailable(ServiceFailed):
     """Redis does not answer."""
 
 
+class StopAsked(AdlineError):
+    """The worker was told to stop while it waited; what it had in hand is delivered again."""
+
+
 class DiskFull(AdlineError):
     """The disk has no room for another image; the line holds until there is."""
 

@@ -6,12 +6,22 @@ import os
 import time
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import ClassVar
+from typing import Annotated, ClassVar
 from uuid import UUID
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict
 
 from storage.errors import EventUnreadable
+
+
+def storable(value: object) -> object:
+    """Text as Postgres and UTF-8 can hold it: a file name with a stray byte in it loses no part."""
+    if not isinstance(value, str):
+        return value
+    return value.replace("\0", "\ufffd").encode("utf-8", "backslashreplace").decode()
+
+
+Text = Annotated[str, BeforeValidator(storable)]
 
 
 class Verdict(StrEnum):
@@ -42,7 +52,8 @@ class ReviewReason(StrEnum):
 class Fact(BaseModel):
     """A frozen record inside an event."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # JSON has no word for NaN: it would be told as null, and nobody could read the event.
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Event(Fact):
@@ -60,10 +71,10 @@ class Trigger(Fact):
     trigger_number: int
     source: TriggerSource
     triggered_at: AwareDatetime
-    part_id: str | None = None
-    product: str | None = None
-    lot: str | None = None
-    path: str | None = None  # the file that arrived, for file triggers
+    part_id: Text | None = None
+    product: Text | None = None
+    lot: Text | None = None
+    path: Text | None = None  # the file that arrived, for file triggers
 
 
 class FrameFacts(Fact):
@@ -82,7 +93,7 @@ class FrameFacts(Fact):
     hardware_timestamp_ns: int | None = None
     exposure_microseconds: float | None = None
     captured_at: AwareDatetime
-    source: str | None = None
+    source: Text | None = None
 
 
 class PredictionFacts(Fact):
@@ -128,7 +139,7 @@ class InspectionDecided(Event):
     frames: tuple[FrameFacts, ...] = ()
     predictions: tuple[PredictionFacts, ...] = ()
     verdict: Verdict
-    reason: str
+    reason: Text
     review_reason: ReviewReason | None = None
     decided_at: AwareDatetime
     stage_milliseconds: dict[str, float] = {}
@@ -158,9 +169,9 @@ class InspectionCompleted(Event):
     station: str
     run_id: UUID
     trigger_number: int
-    part_id: str | None
+    part_id: Text | None
     verdict: Verdict
-    reason: str
+    reason: Text
     anomaly_score: float | None
     model_version: str | None
     completed_at: AwareDatetime

@@ -18,6 +18,7 @@ from storage.events import (
     FrameCaptured,
     FrameFacts,
     InspectionDecided,
+    PredictionFacts,
     Trigger,
     Verdict,
     new_id,
@@ -136,29 +137,28 @@ def record_verdicts(session: Session, events: Sequence[InspectionDecided]) -> se
     if not events:
         return set()
     record_captures(session, events)
-    insert_once(session, Prediction, [prediction_row(event, index) for event in events for index in predicted(event)])
-    rows = {event.trigger.inspection_id: verdict_row(event) for event in reversed(events)}  # the first told counts
+    first = unique(events)
     written = insert(InspectionVerdict).on_conflict_do_nothing().returning(InspectionVerdict.inspection_id)
-    new = set(session.scalars(written, list(rows.values())))
-    insert_once(session, Review, [review_row(event) for event in unique(events) if needs_review(event, new)])
+    new = set(session.scalars(written, [verdict_row(event) for event in first]))
+    # What was scored again after a repeat, perhaps by another model, did not lead to the verdict.
+    told = [event for event in first if event.trigger.inspection_id in new]
+    insert_once(session, Prediction, [prediction_row(event, facts) for event in told for facts in event.predictions])
+    insert_once(session, Review, [review_row(event) for event in told if event.review_reason is not None])
     return new
 
 
 def unique(events: Iterable[InspectionDecided]) -> list[InspectionDecided]:
+    """Of each inspection the decision that was told first."""
     first: dict[UUID, InspectionDecided] = {}
     for event in events:
         first.setdefault(event.trigger.inspection_id, event)
     return list(first.values())
 
 
-def predicted(event: InspectionDecided) -> range:
-    return range(len(event.predictions))
-
-
-def prediction_row(event: InspectionDecided, index: int) -> dict[str, Any]:
-    facts = dict(event.predictions[index])
-    del facts["sha256"]  # the frame's row has it
-    return {"inspection_id": event.trigger.inspection_id, **facts}
+def prediction_row(event: InspectionDecided, facts: PredictionFacts) -> dict[str, Any]:
+    row = dict(facts)
+    del row["sha256"]  # the frame's row has it
+    return {"inspection_id": event.trigger.inspection_id, **row}
 
 
 def verdict_row(event: InspectionDecided) -> dict[str, Any]:
@@ -172,10 +172,6 @@ def verdict_row(event: InspectionDecided) -> dict[str, Any]:
         "decided_at": event.decided_at,
         "stage_milliseconds": event.stage_milliseconds,
     }
-
-
-def needs_review(event: InspectionDecided, new: set[UUID]) -> bool:
-    return event.review_reason is not None and event.trigger.inspection_id in new
 
 
 def review_row(event: InspectionDecided) -> dict[str, Any]:

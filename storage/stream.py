@@ -6,23 +6,45 @@ stays pending until somebody claims it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import logging
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, Final, cast
 
 import redis
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import ResponseError
+from redis.exceptions import MasterDownError, OutOfMemoryError, ReadOnlyError, ResponseError, TryAgainError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
 
 from storage.errors import EventUnreadable, StreamUnavailable
-from storage.events import Event, InspectionCompleted, PartTriggered, Trigger, decode_event, now
+from storage.events import (
+    Event,
+    FrameCaptured,
+    InspectionCompleted,
+    InspectionDecided,
+    PartTriggered,
+    Trigger,
+    decode_event,
+    now,
+    storable,
+)
+
+logger = logging.getLogger(__name__)
 
 COMPLETED_KEPT = 10_000  # inspection.completed has no group: it is a notification, the table is the truth
-TRANSIENT = ("MISCONF", "LOADING", "READONLY", "OOM", "MASTERDOWN", "TRYAGAIN", "NOAUTH")
+# What a server answers that cannot take a command now and may later (a full store, a replica, a reload from disk).
+TRANSIENT: Final = (OutOfMemoryError, ReadOnlyError, MasterDownError, TryAgainError)
+TRANSIENT_CODE: Final = re.compile(r"(Command # .* caused error: )?(MISCONF|NOREPLICAS) ", re.DOTALL)
+# Who reads what. A group that does not exist yet has read nothing: its worker is still being started.
+READERS: Final[Mapping[str, tuple[str, ...]]] = {
+    PartTriggered.stream: ("capture",),
+    FrameCaptured.stream: ("inference", "record"),
+    InspectionDecided.stream: ("record",),
+}
 
 # One script, so that a number is never given without its trigger being told: KEYS trigger stream, station's counter,
 # run's counter, station's arrived files; ARGV trigger as JSON without its number, the run's limit (0 is none), a file
@@ -42,6 +64,10 @@ local number = redis.call('INCR', KEYS[2])
 redis.call('XADD', KEYS[1], '*', 'stream', 'part.triggered', 'number', number, 'body', ARGV[1])
 return number
 """
+
+
+Row = tuple[str, str, Any]
+"""Stream, id and fields of an entry as Redis gave it."""
 
 
 @dataclass(frozen=True)
@@ -101,8 +127,8 @@ class EventLog:
         except (RedisConnectionError, RedisTimeoutError) as error:
             raise StreamUnavailable(f"Redis does not answer: {error}") from error
         except ResponseError as error:
-            if str(error).startswith(TRANSIENT):
-                raise StreamUnavailable(f"Redis does not take writes: {error}") from error
+            if is_transient(error):
+                raise StreamUnavailable(f"Redis does not take the command: {error}") from error
             raise
 
     def ping(self) -> None:
@@ -134,7 +160,7 @@ class EventLog:
             self.arrived_key(trigger.station),
         ]
         with self.answered():
-            args: list[str | int] = [trigger.model_dump_json(), limit, *arrival, last_number]
+            args: list[str | int] = [trigger.model_dump_json(), limit, *map(text, map(storable, arrival)), last_number]
             return int(self.number_and_tell(keys=keys, args=args))
 
     def arrived_key(self, station: str) -> str:
@@ -143,7 +169,7 @@ class EventLog:
     def arrived(self, station: str, path: str) -> str | None:
         """The state in which this file had its trigger."""
         with self.answered():
-            found = self.client.hget(self.arrived_key(station), path)
+            found = self.client.hget(self.arrived_key(station), text(storable(path)))
         return None if found is None else text(found)
 
     def triggers_key(self, run_id: str) -> str:
@@ -197,12 +223,30 @@ class EventLog:
         return self.fetch(group, consumer, dict.fromkeys(keys, ">"), count, block_milliseconds)
 
     def read_pending(self, group: str, consumer: str, keys: Sequence[str], count: int) -> list[Entry]:
-        """What this consumer was given before and did not acknowledge (it was killed); counts as a delivery."""
-        return self.fetch(group, consumer, dict.fromkeys(keys, "0"), count, None)
+        """What this consumer was given before and did not acknowledge (it was killed); counts as a delivery.
+
+        One stream after the other: Redis counts `count` for each stream, and what is read has been delivered once more.
+        """
+        return next((found for key in keys if (found := self.pending_of(group, consumer, key, count))), [])
+
+    def pending_of(self, group: str, consumer: str, key: str, count: int) -> list[Entry]:
+        """What can be read of it; what cannot is set aside, and the next is looked at."""
+        while rows := self.fetch_rows(group, consumer, {key: "0"}, count, None):
+            with self.answered():
+                if entries := self.entries(group, rows, redelivered=True):
+                    return entries
+        return []
 
     def fetch(
         self, group: str, consumer: str, ids: dict[str, str], count: int, block_milliseconds: int | None
     ) -> list[Entry]:
+        with self.answered():
+            rows = self.fetch_rows(group, consumer, ids, count, block_milliseconds)
+            return self.entries(group, rows, redelivered=False)
+
+    def fetch_rows(
+        self, group: str, consumer: str, ids: dict[str, str], count: int, block_milliseconds: int | None
+    ) -> list[Row]:
         with self.answered():
             try:
                 answer = self.client.xreadgroup(group, consumer, cast(Any, ids), count, block_milliseconds or None)
@@ -212,21 +256,45 @@ class EventLog:
                 self.create_group(ids, group)  # Redis lost its data
                 return []
             streams = answer.items() if isinstance(answer, dict) else answer or []
-            found = [(text(key), text(id), fields) for key, rows in streams for id, fields in unnested(rows)]
-            return self.entries(group, found, redelivered=">" not in ids.values())
+            return [(text(key), text(id), fields) for key, rows in streams for id, fields in unnested(rows)]
 
     def claim_idle(
         self, group: str, consumer: str, keys: Sequence[str], idle_seconds: float, count: int
     ) -> list[Entry]:
         """Take over what another consumer has had in hand for too long: it is dead."""
-        found = []
-        with self.answered():
-            for key in keys:
-                answer = self.client.xautoclaim(key, group, consumer, int(idle_seconds * 1000), "0-0", count)
-                found += [(key, text(id), fields) for id, fields in cast(Any, answer)[1] if fields]
-            return self.entries(group, found, redelivered=True)
+        found = (self.claim_of(group, consumer, key, idle_seconds, count) for key in keys)
+        return next((entries for entries in found if entries), [])
 
-    def entries(self, group: str, found: list[tuple[str, str, Any]], redelivered: bool) -> list[Entry]:
+    def claim_of(self, group: str, consumer: str, key: str, idle_seconds: float, count: int) -> list[Entry]:
+        """Each call looks at a few pending entries only: go on from where it ended."""
+        cursor = "0-0"
+        while True:
+            with self.answered():
+                answer = self.claimed(key, group, consumer, int(idle_seconds * 1000), cursor, count)
+                cursor = text(answer[0])
+                rows = [(key, text(id), fields) for id, fields in answer[1] if id is not None]
+                entries = self.entries(group, rows, redelivered=True)
+            if entries or cursor == "0-0":
+                return entries
+
+    def claimed(self, key: str, group: str, consumer: str, idle_milliseconds: int, cursor: str, count: int) -> Any:
+        try:
+            return self.client.xautoclaim(key, group, consumer, idle_milliseconds, cursor, count)
+        except ResponseError as error:
+            if not str(error).startswith("NOGROUP"):
+                raise
+            self.create_group([key], group)  # Redis lost its data
+            return ["0-0", []]
+
+    def uncount(self, entries: Iterable[Entry], group: str, consumer: str) -> None:
+        """Take a delivery back: the worker was told to stop before it came to these."""
+        with self.answered():
+            for entry in entries:
+                self.client.xclaim(
+                    entry.key, group, consumer, 0, [entry.id], retrycount=entry.deliveries - 1, justid=True
+                )
+
+    def entries(self, group: str, found: Iterable[Row], redelivered: bool) -> list[Entry]:
         """Decode; what cannot be decoded is set aside at once and not delivered."""
         entries = []
         for key, id, fields in found:
@@ -270,12 +338,17 @@ class EventLog:
             rows = cast(Any, self.client.xrange(self.dead_key, count=count))
         return [dead_letter(text(id), {text(k): text(v) for k, v in fields.items()}) for id, fields in rows]
 
-    def replay(self, letter: DeadLetter) -> None:
-        """Put a dead letter back at the end of the stream it came from."""
+    def replay(self, letter: DeadLetter) -> bool:
+        """Put a dead letter back at the end of the stream it came from; False when somebody already has."""
         with self.answered(), self.client.pipeline(transaction=True) as pipe:
-            pipe.xadd(letter.key, {"stream": letter.stream, "body": letter.body})
+            rows = cast(Any, self.client.xrange(self.dead_key, min=letter.id, max=letter.id))
+            if not rows:
+                return False
+            fields = rows[0][1]  # as they came: what is shown may not be what could not be read
+            pipe.xadd(letter.key, {"stream": fields[b"stream"], "body": fields[b"body"]})
             pipe.xdel(self.dead_key, letter.id)
             pipe.execute()
+        return True
 
     # Looking
 
@@ -287,15 +360,19 @@ class EventLog:
                 newest = cast(Any, self.client.xrevrange(key, count=1))
                 return [], text(newest[0][0]) if newest else "0-0"
             rows = cast(Any, self.client.xrange(key, min=f"({after}", count=count))
-        return [decode(fields) for _, fields in rows], text(rows[-1][0]) if rows else after
+        return readable(rows), text(rows[-1][0]) if rows else after
 
     def groups(self) -> list[GroupState]:
         """The state of every group of every stream of the line."""
         return [state for key in self.stream_keys() for state in self.group_states(key)]
 
     def backlog(self, key: str, group: str) -> int:
-        """Entries of the stream that the group has not yet dealt with."""
-        return sum(state.pending + state.lag for state in self.group_states(key) if state.group == group)
+        """Entries of the stream that the group has not yet dealt with; all of them while there is no such group."""
+        for state in self.group_states(key):
+            if state.group == group:
+                return state.pending + state.lag
+        with self.answered():
+            return int(cast(Any, self.client.xlen(key)))
 
     def group_states(self, key: str) -> list[GroupState]:
         with self.answered():
@@ -337,11 +414,15 @@ class EventLog:
 
     def trim_stream(self, key: str) -> int:
         with self.answered():
-            oldest = [self.oldest_needed(key, row) for row in self.group_rows(key)]
-            if not oldest:
+            rows = self.group_rows(key)
+            if not rows or not self.readers(key) <= {text(row["name"]) for row in rows}:
                 return 0
-            needed = min(oldest, key=id_order)
+            needed = min((self.oldest_needed(key, row) for row in rows), key=id_order)
             return int(cast(Any, self.client.xtrim(key, minid=needed, approximate=False)))
+
+    def readers(self, key: str) -> set[str]:
+        stream = key.removeprefix(f"{self.prefix}:").split(":")[0]
+        return set(READERS.get(stream, ()))
 
     def oldest_needed(self, key: str, row: dict[str, Any]) -> str:
         """The oldest entry the group may still want: its oldest pending one, else what follows the last delivered."""
@@ -354,12 +435,28 @@ class EventLog:
 
 
 def text(value: Any) -> str:
-    return value.decode() if isinstance(value, bytes) else str(value)
+    return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
 
 
 def unnested(rows: Any) -> Any:
-    """RESP3 answers wrap a stream's rows once more."""
-    return rows[0] if rows and isinstance(rows[0], list) and rows[0] and isinstance(rows[0][0], (list, tuple)) else rows
+    """RESP3 answers may wrap a stream's rows once more; a row itself is a tuple."""
+    return rows[0] if rows and isinstance(rows[0], list) else rows
+
+
+def is_transient(error: ResponseError) -> bool:
+    """By its class, which is all the client leaves of the codes it knows; else by the code it puts before the words."""
+    return isinstance(error, TRANSIENT) or TRANSIENT_CODE.match(str(error)) is not None
+
+
+def readable(rows: Iterable[tuple[bytes, dict[bytes, bytes]]]) -> list[Event]:
+    """Notifications alone may be passed over: the table is the truth."""
+    events = []
+    for id, fields in rows:
+        try:
+            events.append(decode(fields))
+        except EventUnreadable as error:
+            logger.warning("notification %s is passed over: %s", text(id), error)
+    return events
 
 
 def merged_body(fields: dict[bytes, bytes]) -> bytes:

@@ -16,6 +16,10 @@ from sqlalchemy.engine import make_url
 from orchestrator.postgres import OWNER, SUPERUSER, EmbeddedPostgres
 from orchestrator.resp import ask
 from orchestrator.valkey import EmbeddedValkey
+from storage.database import Database
+from storage.stream import EventLog
+from tests import facts
+from tests.facts import Plant
 
 TEMPLATE = "adline_template"
 
@@ -90,3 +94,23 @@ def stream_url(valkey_server: EmbeddedValkey) -> str:
     """An empty Valkey for one test."""
     ask(valkey_server.url, ("FLUSHALL",))
     return valkey_server.url
+
+
+@pytest.fixture
+def log(stream_url: str) -> Iterator[EventLog]:
+    log = EventLog(stream_url)
+    yield log
+    log.close()
+
+
+@pytest.fixture
+def database(database_url: str) -> Iterator[Database]:
+    database = Database(database_url)
+    yield database
+    database.close()
+
+
+@pytest.fixture
+def plant(database: Database) -> Plant:
+    """A run, a station, a recipe and its model are on record."""
+    return facts.plant(database)

@@ -8,13 +8,13 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from storage.errors import AdlineError, DatabaseUnavailable, DiskFull, ModelMissing, StreamUnavailable
+from storage.errors import AdlineError, DatabaseUnavailable, DiskFull, ModelError, StopAsked, StreamUnavailable
 from storage.events import Event
 from storage.stream import Entry, EventLog
 
 logger = logging.getLogger(__name__)
 
-HOLDS = (StreamUnavailable, DatabaseUnavailable, DiskFull, ModelMissing)
+HOLDS = (StreamUnavailable, DatabaseUnavailable, DiskFull, ModelError, StopAsked)
 """What a worker waits out: the work is not at fault, so it is neither lost nor counted against the entry."""
 
 BLOCK_MILLISECONDS = 200  # how long a stop may go unnoticed while there is nothing to do
@@ -82,11 +82,12 @@ class Consumer:
         while not stop.is_set():
             self.attempt(tick, stop)
             for batch in self.batches(stop):
-                self.attempt(lambda batch=batch: self.deal_with(batch), stop)  # type: ignore[misc]  # bound at once
+                if not self.attempt(lambda batch=batch: self.deal_with(batch), stop):  # type: ignore[misc]  # bound now
+                    self.give_back(batch)
         self.status.set("stopped")
 
-    def attempt(self, step: Callable[[], None], stop: threading.Event) -> None:
-        """Do the step; wait and do it again for as long as something outside it does not answer."""
+    def attempt(self, step: Callable[[], None], stop: threading.Event) -> bool:
+        """Do the step; wait and do it again for as long as something outside it does not answer. False when stopped."""
         while not stop.is_set():
             try:
                 step()
@@ -95,7 +96,15 @@ class Consumer:
             else:
                 if self.status.state != "running":
                     self.status.set("running")
-                return
+                return True
+        return False
+
+    def give_back(self, batch: list[Entry]) -> None:
+        """Told to stop while something did not answer: the entries are not at fault, however often that happens."""
+        try:
+            self.log.uncount(batch, self.delivery.group, self.delivery.consumer)
+        except StreamUnavailable as error:
+            logger.warning("%d entries keep a delivery too many: %s", len(batch), error)
 
     def hold(self, error: AdlineError, stop: threading.Event) -> None:
         self.status.set("held", str(error))
@@ -137,7 +146,12 @@ class Consumer:
             left = int((deadline - time.monotonic()) * 1000)
             if left < 1:
                 break
-            batch += self.log.read(delivery.group, delivery.consumer, self.keys, delivery.batch_size - len(batch), left)
+            try:
+                missing = delivery.batch_size - len(batch)
+                batch += self.log.read(delivery.group, delivery.consumer, self.keys, missing, left)
+            except StreamUnavailable:
+                self.recovering = True  # what is in hand is dealt with; there may be more in an answer we never saw
+                break
         return batch
 
     def deal_with(self, batch: list[Entry]) -> None:

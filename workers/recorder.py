@@ -10,7 +10,7 @@ from datetime import timedelta
 from pathlib import Path
 from uuid import UUID
 
-from sqlalchemy.exc import DataError, IntegrityError
+from sqlalchemy.exc import DataError, IntegrityError, OperationalError
 
 from storage import records
 from storage.database import Database
@@ -60,7 +60,7 @@ class Recorder:
         """Write the batch; when one entry cannot be written, write the others and set that one aside."""
         try:
             self.record(entries)
-        except (IntegrityError, DataError, ImageMissing) as error:
+        except (IntegrityError, DataError, OperationalError, ImageMissing) as error:
             if len(entries) > 1:
                 for entry in entries:
                     self.handle([entry])
@@ -75,7 +75,7 @@ class Recorder:
         with self.database.begin() as session:
             records.record_captures(session, captures)
             new = records.record_verdicts(session, decisions)
-        told = [completed(event) for event in decisions if event.trigger.inspection_id in new]
+        told = [completed(event) for event in records.unique(decisions) if event.trigger.inspection_id in new]
         self.log.publish_and_acknowledge(told, entries, self.delivery.group)
 
     def refuse(self, entry: Entry, error: Exception) -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from fnmatch import fnmatch
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+from storage.errors import CameraLost
 from storage.stream import EventLog
 from workers.capture.arrivals import FileArrivals, complete_files
 from workers.capture.camera import Camera
@@ -83,7 +85,7 @@ def build_triggers(
 ) -> list[TriggerProducer]:
     """What makes the station's triggers by itself; none when they come from outside."""
     if trigger["kind"] == "interval":
-        per_minute, last = trigger["parts_per_minute"], last_number(cameras)
+        per_minute, last = trigger["parts_per_minute"], partial(last_number, cameras)
         return [IntervalTrigger(log, station, run_id, per_minute, limit, product, last)]
     if trigger["kind"] == "file":
         return [FileTrigger(log, station, run_id, limit, product, arrivals(log, station, trigger, cameras).poll)]
@@ -92,12 +94,18 @@ def build_triggers(
 
 def last_number(cameras: Sequence[Options]) -> int:
     """A recording that is played once has as many parts as its shortest folder has images; 0 is without end."""
-    counts = [
-        len([path for path in complete_files(Path(camera["path"]), 0) if fnmatch(path.name, camera["pattern"])])
-        for camera in cameras
-        if camera["kind"] == "folder" and not camera["watch"] and not camera["loop"]
+    recordings = [
+        camera for camera in cameras if camera["kind"] == "folder" and not camera["watch"] and not camera["loop"]
     ]
-    return min(counts, default=0)
+    return min((images_in(camera) for camera in recordings), default=0)
+
+
+def images_in(camera: Options) -> int:
+    """An empty folder is what an unmounted share looks like: nothing to play yet rather than without end."""
+    found = [path for path in complete_files(Path(camera["path"]), 0) if fnmatch(path.name, camera["pattern"])]
+    if not found:
+        raise CameraLost(camera["name"], f"folder {camera['path']} holds no complete image")
+    return len(found)
 
 
 def arrivals(log: EventLog, station: str, trigger: Options, cameras: Sequence[Options]) -> FileArrivals:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from uuid import UUID
 
-from storage.errors import StreamUnavailable
+from storage.errors import CameraLost, StreamUnavailable
 from storage.events import PartTriggered, Trigger, TriggerSource, new_id, now
 from storage.stream import EventLog
 
@@ -58,29 +58,31 @@ class IntervalTrigger:
         parts_per_minute: float,
         limit: int,
         product: str | None,
-        last_number: int = 0,
+        last_number: Callable[[], int] = lambda: 0,
     ) -> None:
-        self.last_number = last_number  # of a recording that is played once
+        self.last_number = last_number  # of a recording that is played once; 0 is without end
         self.log, self.station, self.run_id, self.limit, self.product = log, station, run_id, limit, product
         self.interval_seconds = 60.0 / parts_per_minute if parts_per_minute else 0.0
         self.key = log.key(PartTriggered, station)
 
     def run(self, stop: threading.Event) -> None:
+        last: int | None = None
         due = time.monotonic()
         while not stop.wait(max(0.0, due - time.monotonic())):
             try:
                 if self.log.backlog(self.key, CAPTURE) >= AHEAD:
-                    due = time.monotonic() + max(0.002, self.interval_seconds / 10)
+                    due = time.monotonic() + min(max(0.002, self.interval_seconds / 10), RETRY_SECONDS)
                     continue
-                if not self.tell():
+                last = self.last_number() if last is None else last
+                if not self.tell(last):
                     return
-            except StreamUnavailable as error:
+            except (StreamUnavailable, CameraLost, OSError) as error:  # the folder may come back, like Redis
                 logger.warning("station %s: no trigger: %s", self.station, error)
                 due = time.monotonic() + RETRY_SECONDS
                 continue
             due = max(due + self.interval_seconds, time.monotonic() - self.interval_seconds)
 
-    def tell(self) -> bool:
+    def tell(self, last_number: int) -> bool:
         trigger = Trigger(
             inspection_id=new_id(),
             station=self.station,
@@ -90,7 +92,7 @@ class IntervalTrigger:
             triggered_at=now(),
             product=self.product,
         )
-        return self.log.trigger(trigger, self.limit, last_number=self.last_number) > 0
+        return self.log.trigger(trigger, self.limit, last_number=last_number) > 0
 
 
 class FileTrigger:

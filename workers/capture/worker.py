@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -10,11 +11,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Protocol
 
-from storage.errors import ImageUnreadable, InspectionFailed, Overloaded, StaleTrigger
-from storage.events import Event, FrameCaptured, FrameFacts, InspectionDecided, PartTriggered, Trigger, Verdict, now
+from storage.errors import ImageUnreadable, InspectionFailed, Overloaded, StaleTrigger, StopAsked
+from storage.events import FrameCaptured, FrameFacts, InspectionDecided, PartTriggered, Trigger, Verdict, now
 from storage.images import SUFFIXES, ImageFacts, ImageStore, decode, describe, encode
 from storage.stream import Entry, EventLog
 from workers.capture.camera import Camera, Frame, Shot
+from workers.capture.count import FrameCount
 from workers.capture.plan import StationPlan
 from workers.capture.status import CameraStatus
 from workers.capture.views import StationViews
@@ -59,9 +61,12 @@ class CaptureWorker:
         self.key = self.log.key(PartTriggered, plan.name)
         self.captured_key = self.log.key(FrameCaptured)
         self.failure: Exception | None = None
+        self.untold: FrameCaptured | InspectionDecided | None = None
+        self.stop = threading.Event()
 
     def run(self, stop: threading.Event) -> None:
         """Capture until stopped; triggers told meanwhile wait in their stream."""
+        self.stop = stop
         cameras = self.cameras()
         self.views = StationViews(self.plan.name, cameras)
         self.pool = ThreadPoolExecutor(1 + len(cameras), thread_name_prefix="store")
@@ -95,7 +100,7 @@ class CaptureWorker:
         states = self.views.status()
         counts = self.views.counts()
         self.status.facts["cameras"] = {name: camera_facts(state) for name, state in states.items()}
-        self.status.facts["triggers"] = {name: vars(count) for name, count in counts.items()}
+        self.status.facts["triggers"] = {name: count_facts(count) for name, count in counts.items()}
 
     def handle(self, entries: list[Entry]) -> None:
         for entry in entries:
@@ -103,19 +108,28 @@ class CaptureWorker:
                 self.inspect(entry, entry.event.trigger)
 
     def inspect(self, entry: Entry, trigger: Trigger) -> None:
-        """Store first, then tell, and only then acknowledge: a crash between any two steps repeats the trigger."""
+        """Store first, then tell, and only then acknowledge: a crash between any two steps repeats the trigger.
+
+        What could not be told is told later as it is: the camera would show another part by then.
+        """
+        if self.untold is None or self.untold.trigger != trigger:
+            self.untold = self.outcome(trigger, entry.deliveries)
+        self.log.publish_and_acknowledge([self.untold], [entry], self.delivery.group)
+        self.untold = None
+
+    def outcome(self, trigger: Trigger, deliveries: int) -> FrameCaptured | InspectionDecided:
         try:
-            event: Event = self.capture(trigger, entry.deliveries)
+            return self.capture(trigger, deliveries)
         except InspectionFailed as error:
             logger.warning("inspection %s: %s", trigger.inspection_id, error)
-            event = self.failed(trigger, str(error))
-        self.log.publish_and_acknowledge([event], [entry], self.delivery.group)
+            return self.failed(trigger, str(error))
 
     def capture(self, trigger: Trigger, deliveries: int) -> FrameCaptured:
         started = time.perf_counter()
         waited = 1000 * (now() - trigger.triggered_at).total_seconds()
         self.refuse_stale(trigger, deliveries)
         self.make_way()
+        self.refuse_stale(trigger, deliveries)
         begun = time.perf_counter()
         frames = self.views.capture(self.shot(trigger))
         taken = time.perf_counter()
@@ -146,7 +160,7 @@ class CaptureWorker:
         limit = self.plan.trigger_maximum_age_seconds
         if self.views.is_live and age > limit:
             raise StaleTrigger(
-                f"delivery {deliveries} of trigger {trigger.trigger_number} came {age:.1f} s after the part "
+                f"delivery {deliveries} of trigger {trigger.trigger_number} is {age:.1f} s old, the part has moved on "
                 f"(trigger_maximum_age_seconds {limit:g})"
             )
 
@@ -159,7 +173,8 @@ class CaptureWorker:
                     f"{waiting} parts wait for inference (maximum_in_flight {self.plan.maximum_in_flight})"
                 )
             self.status.beat()
-            time.sleep(POLL_SECONDS)
+            if self.stop.wait(POLL_SECONDS):
+                raise StopAsked(f"trigger waits: {waiting} parts wait for inference")
             waiting = self.log.backlog(self.captured_key, INFERENCE)
 
     def keep(self, trigger: Trigger, frame: Frame) -> FrameFacts:
@@ -185,7 +200,7 @@ class CaptureWorker:
             bit_depth=facts.bit_depth,
             frame_number=frame.frame_number,
             hardware_timestamp_ns=frame.hardware_timestamp_ns,
-            exposure_microseconds=frame.exposure_microseconds,
+            exposure_microseconds=finite(frame.exposure_microseconds),
             captured_at=frame.captured_at,
             source=frame.source,
         )
@@ -223,5 +238,14 @@ def facts_of(data: bytes) -> ImageFacts:
         return UNKNOWN
 
 
+def finite(value: float | None) -> float | None:
+    """Some drivers answer NaN for what they do not know."""
+    return value if value is not None and math.isfinite(value) else None
+
+
 def camera_facts(state: CameraStatus) -> dict[str, Any]:
     return {name: str(value) for name, value in vars(state).items() if value is not None}
+
+
+def count_facts(count: FrameCount) -> dict[str, int]:
+    return {name: value for name, value in vars(count).items() if not name.startswith("_")}

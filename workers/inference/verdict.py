@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import isnan
 from uuid import UUID
 
 from storage.events import PredictionFacts, ReviewReason, Verdict
@@ -22,6 +23,9 @@ def decide(inspection_id: UUID, predictions: Sequence[PredictionFacts], sample_r
     """The worst view decides: NG from its upper threshold on, REVIEW from its lower one, else OK or sampled."""
     if not predictions:
         return Decision(Verdict.ERROR, "no view was scored")
+    invalid = [one.camera for one in predictions if not usable(one)]
+    if invalid:
+        return Decision(Verdict.ERROR, f"{', '.join(invalid)}: score or thresholds are no numbers in [0, 1]")
     worst = max(predictions, key=severity)
     score = f"{worst.camera}: anomaly score {worst.anomaly_score:.4f}"
     if worst.anomaly_score >= worst.ng_threshold:
@@ -33,6 +37,11 @@ def decide(inspection_id: UUID, predictions: Sequence[PredictionFacts], sample_r
     if sampled(inspection_id, sample_rate):
         return Decision(Verdict.REVIEW, f"{reason}, sampled at rate {sample_rate:g}", ReviewReason.SAMPLED)
     return Decision(Verdict.OK, reason)
+
+
+def usable(prediction: PredictionFacts) -> bool:
+    """No comparison holds for NaN: a part must not become OK by that."""
+    return 0.0 <= prediction.anomaly_score <= 1.0 and not isnan(prediction.ok_threshold + prediction.ng_threshold)
 
 
 def severity(prediction: PredictionFacts) -> tuple[bool, bool, float]:

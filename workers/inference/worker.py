@@ -7,11 +7,15 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from math import isfinite
 from pathlib import Path
+
+import numpy as np
 
 from storage import records
 from storage.database import Database
-from storage.errors import ImageSizeRefused, InspectionFailed, ModelError, ModelMissing
+from storage.errors import ImageSizeRefused, InspectionFailed, ModelError, ModelMissing, ScoreInvalid
 from storage.events import (
     FrameCaptured,
     FrameFacts,
@@ -59,15 +63,30 @@ class Champions:
             return
         with self.database.begin() as session:
             wanted = {recipe: records.deployed_model(session, recipe) for recipe in self.recipes}
-        for recipe, version in wanted.items():
+        failures = [failure for recipe, version in wanted.items() if (failure := self.tried(recipe, version))]
+        if self.complete:
+            self.look_at = time.monotonic() + LOOK_SECONDS
+        if failures:
+            raise failures[0]
+
+    @property
+    def complete(self) -> bool:
+        return set(self.loaded) == set(self.recipes)
+
+    def tried(self, recipe: str, version: ModelVersion | None) -> ModelError | None:
+        """Each recipe for itself: one that cannot be loaded keeps no other from its model."""
+        try:
             self.use(recipe, version)
-        self.look_at = time.monotonic() + LOOK_SECONDS
+        except ModelError as error:
+            return error
+        return None
 
     def use(self, recipe: str, version: ModelVersion | None) -> None:
         if version is None:
             raise ModelMissing(f"recipe {recipe}: no model is deployed yet")
         current = self.loaded.get(recipe)
         if current is None or current.version.id != version.id:
+            refuse_thresholds(version)
             self.loaded[recipe] = Champion(version, self.load(self.models / version.id, version.sha256))
             logger.info("recipe %s: model %s", recipe, version.id)
 
@@ -108,15 +127,19 @@ class InferenceWorker:
         self.recipes, self.hot = recipes, hot
         self.device, self.threads, self.models = device, threads, models
         self.delivery, self.status = delivery, Status()
+        self.refused = ""  # what was said last of a model that cannot be used
 
     def run(self, stop: threading.Event) -> None:
         self.status.set("loading", "importing the detector")
         from workers.detectors.registry import load, use_threads  # torch is heavy: only where it is used
 
         use_threads(self.threads)
-        self.champions = Champions(
-            self.database, self.models, list(self.recipes), lambda folder, sha256: load(folder, sha256, self.device)
-        )
+        load_here = partial(load, device=self.device)
+        self.work(Champions(self.database, self.models, list(self.recipes), load_here), stop)
+
+    def work(self, champions: Champions, stop: threading.Event) -> None:
+        """Score with these models until stopped."""
+        self.champions = champions
         consumer = Consumer(self.log, [self.log.key(FrameCaptured)], self.delivery, self.handle, self.bury, self.status)
         consumer.run(stop, tick=self.refresh)
 
@@ -125,9 +148,11 @@ class InferenceWorker:
         try:
             self.champions.refresh()
         except ModelError as error:
-            if set(self.champions.loaded) != set(self.recipes):
+            if not self.champions.complete:
                 raise
-            logger.error("the deployed model cannot be used, the one before stays: %s", error)
+            if str(error) != self.refused:
+                logger.error("the deployed model cannot be used, the one before stays: %s", error)
+            self.refused = str(error)
         self.status.facts["models"] = {name: model.version.id for name, model in self.champions.loaded.items()}
 
     def handle(self, entries: list[Entry]) -> None:
@@ -163,7 +188,7 @@ class InferenceWorker:
                 part.failure = str(error)
 
     def champion(self, recipe: str) -> Champion:
-        if recipe not in self.champions.loaded:
+        if recipe not in self.recipes:
             raise InspectionFailed(f"recipe {recipe} is not in the configuration (it has {', '.join(self.recipes)})")
         return self.champions.loaded[recipe]
 
@@ -187,7 +212,8 @@ class InferenceWorker:
         """One forward pass for all frames of all parts of a recipe."""
         for champion in {id(part.champion): part.champion for part in parts if part.champion}.values():
             batch = [part for part in parts if part.champion is champion and part.failure is None]
-            predictions = iter(champion.detector.predict([image for part in batch for image in part.images]))
+            images = [image for part in batch for image in part.images]
+            predictions = iter(map(checked, champion.detector.predict(images)) if images else ())
             for part in batch:
                 part.predictions = [next(predictions) for _ in part.images]
 
@@ -250,6 +276,22 @@ def facts_of(frame: FrameFacts, prediction: Prediction, version: ModelVersion) -
         ng_threshold=version.ng_threshold,
         probabilities=prediction.probabilities,
     )
+
+
+def checked(answer: Prediction | InspectionFailed) -> Prediction | InspectionFailed:
+    """Whatever the detector: a part is judged by numbers only."""
+    if isinstance(answer, InspectionFailed):
+        return answer
+    numbers = (answer.raw_score, *answer.probabilities.values())
+    if 0.0 <= answer.anomaly_score <= 1.0 and all(map(isfinite, numbers)) and np.isfinite(answer.anomaly_map).all():
+        return answer
+    return ScoreInvalid(f"the detector answered {answer.anomaly_score} (raw {answer.raw_score}), or a map with gaps")
+
+
+def refuse_thresholds(version: ModelVersion) -> None:
+    if not 0.0 <= version.ok_threshold <= version.ng_threshold:
+        thresholds = f"OK below {version.ok_threshold}, NG from {version.ng_threshold}"
+        raise ModelError(f"model {version.id}: {thresholds}; the first must not be above the second")
 
 
 def milliseconds_since(event: FrameCaptured) -> float:

@@ -10,6 +10,7 @@ import typer
 
 from cli import config
 from cli.init import init
+from cli.soak import soak
 from cli.start import start
 from storage.errors import AdlineError
 
@@ -22,6 +23,7 @@ app = typer.Typer(
 )
 app.command()(init)
 app.command()(start)
+app.command()(soak)
 app.add_typer(config.app, name="config")
 
 

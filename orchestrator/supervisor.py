@@ -186,6 +186,8 @@ class Supervisor:
             os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        # Ray would run its workers at nice 15: whatever else the machine does would hold the line up.
+        os.environ.setdefault("RAY_worker_niceness", "0")
         import ray
 
         options: dict[str, Any] = {"address": self.address or "local", "namespace": "adline"}

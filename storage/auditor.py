@@ -53,7 +53,8 @@ def asked(connected: Connection, question: str, timeout_seconds: float, most: in
     connected.execute(text("SET LOCAL timezone = 'UTC'"))
     connected.execute(text(f"SET LOCAL statement_timeout = {max(1, round(timeout_seconds * 1000))}"))
     rows = connected.execute(
-        text("SELECT CAST(line AS text) FROM audit_rows(:question, :most) AS line"), {"question": question, "most": most}
+        text("SELECT CAST(line AS text) FROM audit_rows(:question, :most) AS line"),
+        {"question": question, "most": most},
     )
     return list(rows.scalars())
 

@@ -32,6 +32,12 @@ class Answer:
     cut: bool
 
 
+def available(url: str) -> bool:
+    """Is there an auditor who may only read?"""
+    with connection(url) as connected:
+        return bool(connected.execute(IS_SAFE).scalar())
+
+
 def ask(url: str, question: str, *, timeout_seconds: float, most: int) -> Answer:
     """What the records say. The transaction is read only and never committed."""
     with connection(url) as connected:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import text
@@ -10,7 +11,9 @@ from sqlalchemy.orm import Session
 from storage.events import Verdict
 from storage.records import open_reviews, summarise_run
 
-LAST_RUN = text("SELECT id, line, code_version, host, started_at FROM line_runs ORDER BY started_at DESC, id DESC LIMIT 1")
+LAST_RUN = text(
+    "SELECT id, line, code_version, host, started_at FROM line_runs ORDER BY started_at DESC, id DESC LIMIT 1"
+)
 COUNTS = text("SELECT verdict, count(*) FROM verdicts GROUP BY verdict")
 DEPLOYED = text(
     """
@@ -29,7 +32,7 @@ def overview(session: Session) -> dict[str, Any]:
     return {
         "last_run": last_run(session),
         "verdicts": verdicts(session),
-        "last_recorded_at": session.scalar(NEWEST),
+        "last_recorded_at": newest_record(session),
         "open_reviews": {"count": count, "oldest_seconds": round(oldest_seconds, 1)},
         "models": deployed(session),
     }
@@ -38,6 +41,12 @@ def overview(session: Session) -> dict[str, Any]:
 def last_run(session: Session) -> dict[str, Any] | None:
     row = session.execute(LAST_RUN).mappings().one_or_none()
     return {**row, **summarise_run(session, row["id"]).shown()} if row else None
+
+
+def newest_record(session: Session) -> datetime | None:
+    """When the last verdict was recorded."""
+    newest: datetime | None = session.scalar(NEWEST)
+    return newest
 
 
 def verdicts(session: Session) -> dict[str, int]:

@@ -40,7 +40,9 @@ def steps(found: Any) -> list[Any]:
 def described(step: tuple[Any, ...]) -> str:
     """In words: alembic says what would have to be done."""
     action, *facts = step
-    words = [str(getattr(fact, "name", None) or fact) for fact in facts if isinstance(fact, str) or hasattr(fact, "name")]
+    words = [
+        str(getattr(fact, "name", None) or fact) for fact in facts if isinstance(fact, str) or hasattr(fact, "name")
+    ]
     return f"to be as the code needs it: {action.replace('_', ' ')} {' '.join(words)}".rstrip()
 
 

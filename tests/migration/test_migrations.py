@@ -29,11 +29,12 @@ PART = [
     "INSERT INTO inspections (id, run_id, station, recipe_id, part_id, trigger_source, trigger_number, triggered_at) "
     "SELECT '01890000-0000-7000-8000-000000000002', '01890000-0000-7000-8000-000000000001', 'press', id, 'P-1', "
     "'interval', 1, now() FROM recipes",
-    "INSERT INTO frames (inspection_id, camera, sha256, md5, size_bytes, media_type, width, height, channels, bit_depth, "
-    "frame_number, captured_at) VALUES ('01890000-0000-7000-8000-000000000002', 'top', repeat('c', 64), repeat('d', 32), "
-    "10, 'image/png', 4, 4, 1, 8, 1, now())",
-    "INSERT INTO predictions (inspection_id, camera, model_version, anomaly_score, raw_score, ok_threshold, "
-    "ng_threshold, probabilities) VALUES ('01890000-0000-7000-8000-000000000002', 'top', 'm-1', 0.9, 9, 0.4, 0.6, '{}')",
+    "INSERT INTO frames (inspection_id, camera, sha256, md5, size_bytes, media_type, width, height, channels, "
+    "bit_depth, frame_number, captured_at) VALUES ('01890000-0000-7000-8000-000000000002', 'top', repeat('c', 64), "
+    "repeat('d', 32), 10, 'image/png', 4, 4, 1, 8, 1, now())",
+    "INSERT INTO predictions (inspection_id, camera, model_version, anomaly_score, raw_score, "
+    "ok_threshold, ng_threshold, probabilities) "
+    "VALUES ('01890000-0000-7000-8000-000000000002', 'top', 'm-1', 0.9, 9, 0.4, 0.6, '{}')",
     "INSERT INTO verdicts (inspection_id, verdict, reason, anomaly_score, model_version, decided_at, "
     "stage_milliseconds) VALUES ('01890000-0000-7000-8000-000000000002', 'NG', 'score', 0.9, 'm-1', now(), '{}')",
 ]
@@ -121,7 +122,7 @@ def test_a_database_newer_than_the_code_is_refused_and_left_alone(database_url: 
 def test_an_old_schema_is_told_and_migrated(empty_url: str) -> None:
     migrate(empty_url)
     downgrade(empty_url, "0001")
-    with pytest.raises(SchemaOutdated, match="is at 0001, this version needs .*: run `adline db migrate`"):
+    with pytest.raises(SchemaOutdated, match=r"is at 0001, this version needs .*: run `adline db migrate`"):
         check_schema(empty_url)
     migrate(empty_url)
     assert schema_differences(empty_url) == []
@@ -163,7 +164,8 @@ def test_history_takes_inserts_only(database_url: str, postgres_server: Embedded
     execute(database_url, *PART)
     with connection(database_url) as connected:
         column = connected.scalar(
-            text("SELECT column_name FROM information_schema.columns WHERE table_name = :table LIMIT 1"), {"table": table}
+            text("SELECT column_name FROM information_schema.columns WHERE table_name = :table LIMIT 1"),
+            {"table": table},
         )
         before = connected.scalar(text(f"SELECT count(*) FROM {table}"))
         assert before == 1

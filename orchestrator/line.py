@@ -15,8 +15,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from storage.model_files import check_model
-
+from orchestrator.background import Entered
 from orchestrator.configuration import Loaded
 from orchestrator.health import LineHealth, disk_health
 from orchestrator.leftovers import forget, record_children, sweep
@@ -35,6 +34,7 @@ from storage.code_version import code_version
 from storage.database import Database, migrate
 from storage.errors import ModelError, ServiceFailed, TeachingFailed
 from storage.events import FrameCaptured, InspectionDecided, PartTriggered, new_id
+from storage.model_files import check_model
 from storage.stream import EventLog
 
 logger = logging.getLogger(__name__)
@@ -159,10 +159,10 @@ def line(loaded: Loaded, options: Options, say: Callable[[str], None] = say_noth
             temporary=ray_folder(home, stack),
         )
         say("starting Postgres, Valkey and Ray")
+        starting = stack.enter_context(Entered(services(home, settings.database.url, settings.stream.url)))
         stack.callback(supervisor.shutdown)
-        joining = Background(supervisor.connect)
-        stack.callback(joining.thread.join)
-        used = stack.enter_context(services(home, settings.database.url, settings.stream.url))
+        supervisor.connect()
+        used = starting.result()
         monitor = ServiceMonitor(used.all)
         monitor.start()
         stack.callback(monitor.stop)
@@ -171,7 +171,6 @@ def line(loaded: Loaded, options: Options, say: Callable[[str], None] = say_noth
         log = EventLog(used.stream_url)
         stack.callback(log.close)
         place = register(loaded, used, database, log, options)
-        joining.result()
         up = Line(loaded, place, database, log, monitor, supervisor)
         stack.callback(up.stop_workers)
         if port:
@@ -259,23 +258,3 @@ def ray_folder(home: Path, stack: ExitStack) -> Path:
         folder = Path(tempfile.mkdtemp(prefix="adline-"))
     stack.callback(shutil.rmtree, folder, ignore_errors=True)
     return folder
-
-
-class Background:
-    """A step that runs beside others; its error is raised where its result is asked for."""
-
-    def __init__(self, step: Callable[[], None]) -> None:
-        self.error: BaseException | None = None
-        self.thread = threading.Thread(target=self.run, args=(step,), daemon=True)
-        self.thread.start()
-
-    def run(self, step: Callable[[], None]) -> None:
-        try:
-            step()
-        except BaseException as error:  # the end of a thread: handed over
-            self.error = error
-
-    def result(self) -> None:
-        self.thread.join()
-        if self.error:
-            raise self.error

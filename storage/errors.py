@@ -137,9 +137,21 @@ class ModelMissing(ModelError):
 class ModelAltered(ModelError):
     """A file of the model does not have the SHA-256 that was recorded for it."""
 
+    def __init__(self, path: Path, wanted: str, found: str) -> None:
+        self.path, self.wanted, self.found = path, wanted, found
+        super().__init__(f"{path}: recorded with SHA-256 {wanted}, found {found}; the model was altered")
+
 
 class TeachingFailed(ModelError):
     """The model could not be taught from the given images."""
+
+    def __init__(self, message: str | None = None, *, needed: int | None = None, given: int | None = None) -> None:
+        self.needed, self.given = needed, given
+        super().__init__(message)
+
+
+class DatasetMissing(TeachingFailed):
+    """The dataset is not installed."""
 
 
 class StaleTrigger(InspectionFailed):

@@ -32,8 +32,8 @@ class Status:
         self.facts: dict[str, object] = {}
 
     def set(self, state: str, detail: str = "") -> None:
-        """Note a state; a change is logged once."""
-        if (state, detail) != (self.state, self.detail):
+        """Note a state; a change is logged once, and each new reason to hold."""
+        if state != self.state or (state == "held" and detail != self.detail):
             logger.log(logging.WARNING if state == "held" else logging.INFO, "%s: %s", state, detail or "-")
         self.state, self.detail = state, detail
         self.beat()

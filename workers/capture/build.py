@@ -34,7 +34,7 @@ def folder_camera(options: Options, taught: Options | None) -> Camera:
 
 
 def elpv_camera(options: Options, taught: Options | None) -> Camera:
-    known = taught if taught and taught["kind"] == "elpv" else {"cells": "mono", "count": 0, "seed": 0}
+    known: Options = taught if taught and taught["kind"] == "elpv" else {"cells": "mono", "count": 0, "seed": 0}
     cells = replayed_cells(
         options["cells"],
         shuffled=options["order"] == "shuffled",

@@ -10,6 +10,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from storage.errors import InspectionFailed
+
 Image = NDArray[np.uint8] | NDArray[np.uint16]
 """(H, W) grey or (H, W, 3) BGR, 8 or 16 bit: what `storage.images.decode` returns."""
 
@@ -31,11 +33,18 @@ class Prediction:
 
 @dataclass(frozen=True)
 class Calibration:
-    """How raw scores of held-out known-good parts became thresholds; kept with the model, shown to the auditor."""
+    """How raw scores of held-out known-good parts became thresholds; kept with the model, shown to the auditor.
+
+    Raw scores are sorted. A part is NG at or above raw_threshold and OK below raw_ok_threshold; the false-reject rate
+    of parts to come lies in false_reject_interval with 95 % confidence, whatever the distribution of their scores.
+    """
 
     good_raw_scores: tuple[float, ...]
     target_false_reject_rate: float
+    review_share: float
+    raw_centre: float
     raw_threshold: float
+    raw_ok_threshold: float
     false_reject_interval: tuple[float, float]
 
 
@@ -48,12 +57,26 @@ class Detector(Protocol):
     """Pixels of the square input; a frame is decoded no smaller than this on either side."""
     calibration: Calibration
 
-    def predict(self, images: Sequence[Image]) -> list[Prediction]:
-        """Score a batch; images may differ in size. One prediction per image, in order."""
+    @property
+    def ng_threshold(self) -> float:
+        """The anomaly_score from which a part is NG."""
+        ...
+
+    @property
+    def ok_threshold(self) -> float:
+        """The anomaly_score below which a part is OK; between the two it is REVIEW."""
+        ...
+
+    def predict(self, images: Sequence[Image]) -> list[Prediction | InspectionFailed]:
+        """Score a batch; images may differ in size. One answer per image, in order.
+
+        An image that cannot be scored gets its error as its answer, and the others are scored all the same.
+        A score does not depend on the batch.
+        """
         ...
 
     def save(self, folder: Path) -> str:
-        """Write safetensors and model.yaml into the folder; return the artefact's SHA-256."""
+        """Write weights.safetensors and model.yaml into the folder; return the artefact's SHA-256."""
         ...
 
 

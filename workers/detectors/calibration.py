@@ -1,0 +1,105 @@
+"""How raw scores of held-out known-good parts become thresholds: split conformal, exact for any distribution.
+
+Vovk, "Conditional validity of inductive conformal predictors", ACML 2012: with n held-out good parts and the k-th
+smallest of their scores as the threshold, the false-reject rate of the parts to come is Beta(n + 1 - k, k).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import betaincinv
+
+from storage.errors import TeachingFailed
+from workers.detectors.detector import Calibration
+
+CONFIDENCE = 0.95
+SMALLEST_SPREAD = 1e-6  # of the threshold; a camera that shows one picture gives held-out scores without a spread
+
+
+class Interval(NamedTuple):
+    low: float
+    high: float
+
+
+def calibrate(good_raw_scores: Sequence[float], target_false_reject_rate: float, review_share: float) -> Calibration:
+    """Thresholds that reject the target share of good parts, and send the review share of them to an operator."""
+    scores = sorted(float(score) for score in good_raw_scores)
+    rank = threshold_rank(len(scores), target_false_reject_rate)
+    raw_threshold = above(scores[rank - 1])
+    review_rank = rank_of(len(scores), min(target_false_reject_rate + review_share, 1.0))
+    return Calibration(
+        good_raw_scores=tuple(scores),
+        target_false_reject_rate=target_false_reject_rate,
+        review_share=review_share,
+        raw_centre=float(np.median(scores)),
+        raw_threshold=raw_threshold,
+        raw_ok_threshold=min(above(scores[review_rank - 1]), raw_threshold),
+        false_reject_interval=false_reject_interval(len(scores), rank),
+    )
+
+
+def anomaly_score(calibration: Calibration, raw: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Strictly rising, in (0, 1): 0.25 is the median known-good part, 0.5 the NG threshold, 0.75 as far beyond it."""
+    distance = (raw - calibration.raw_threshold) / spread(calibration)
+    # Not a logistic: that one is exactly 1.0 from 37 spreads on, and the worst parts could not be told apart.
+    return np.asarray(0.5 + 0.5 * distance / (1 + np.abs(distance)))
+
+
+def score_of(calibration: Calibration, raw: float) -> float:
+    """One raw score on the anomaly_score scale."""
+    return float(anomaly_score(calibration, np.array([raw]))[0])
+
+
+def spread(calibration: Calibration) -> float:
+    """From the median known-good part to the threshold: the unit of the scale."""
+    smallest = SMALLEST_SPREAD * max(abs(calibration.raw_threshold), 1.0)
+    return max(calibration.raw_threshold - calibration.raw_centre, smallest)
+
+
+def parts_needed(target_false_reject_rate: float) -> int:
+    """The fewest held-out good parts whose worst score can be a threshold for this rate."""
+    if not 0 < target_false_reject_rate < 1:
+        raise TeachingFailed(f"target_false_reject_rate is {target_false_reject_rate}; allowed: above 0, below 1")
+    return math.ceil(round((1 - target_false_reject_rate) / target_false_reject_rate, 9))
+
+
+def threshold_rank(parts: int, target_false_reject_rate: float) -> int:
+    """Which of the sorted scores is the threshold (from 1), with the finite-sample correction."""
+    needed = parts_needed(target_false_reject_rate)
+    if parts < needed:
+        raise TeachingFailed(
+            f"{parts} held-out good parts were given; "
+            f"a false-reject rate of {target_false_reject_rate:g} needs {needed}",
+            needed=needed,
+            given=parts,
+        )
+    return rank_of(parts, target_false_reject_rate)
+
+
+def rank_of(parts: int, rate: float) -> int:
+    return min(max(math.ceil(round((parts + 1) * (1 - rate), 9)), 1), parts)
+
+
+def above(score: float) -> float:
+    """A part as bad as the held-out one is still passed: it is rejected at or above the threshold."""
+    return math.nextafter(score, math.inf)
+
+
+def false_reject_interval(parts: int, rank: int, confidence: float = CONFIDENCE) -> Interval:
+    """Where the false-reject rate of the parts to come lies, known from the held-out parts alone."""
+    tail = (1 - confidence) / 2
+    low, high = betaincinv(parts + 1 - rank, rank, [tail, 1 - tail])
+    return Interval(float(low), float(high))
+
+
+def observed_interval(rejected: int, parts: int, confidence: float = CONFIDENCE) -> Interval:
+    """Clopper-Pearson: where the rate lies when so many of these good parts were rejected."""
+    tail = (1 - confidence) / 2
+    low = 0.0 if rejected == 0 else float(betaincinv(rejected, parts - rejected + 1, tail))
+    high = 1.0 if rejected == parts else float(betaincinv(rejected + 1, parts - rejected, 1 - tail))
+    return Interval(low, high)

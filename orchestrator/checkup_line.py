@@ -92,7 +92,9 @@ def image_folders(settings: Settings) -> Iterator[Finding]:
         if path.is_dir() and os.access(path, os.R_OK | os.X_OK):
             yield ok("image folders", f"{what}: {path}")
         else:
-            yield failed("image folders", f"{what}: {path} is no folder that can be read", "make it, or change the path")
+            yield failed(
+                "image folders", f"{what}: {path} is no folder that can be read", "make it, or change the path"
+            )
 
 
 def existing(path: Path) -> Path:
@@ -165,7 +167,9 @@ def port_trouble(host: str, port: int) -> str | None:
 def runnable(program: Path) -> str:
     """The version the program tells; ServiceFailed when it does not run."""
     try:
-        done = subprocess.run([program, "--version"], env=server_environment(), capture_output=True, text=True, timeout=30)
+        done = subprocess.run(
+            [program, "--version"], env=server_environment(), capture_output=True, text=True, timeout=30
+        )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise ServiceFailed(f"{program} does not run: {error}") from error
     if done.returncode != 0:

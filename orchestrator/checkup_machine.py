@@ -81,7 +81,9 @@ def distribution() -> Iterator[Finding]:
     try:
         yield ok("adline", f"adline {version('adline')}")
     except PackageNotFoundError:
-        yield warning("adline", "runs from its folder and is not installed: records will not name its version", REINSTALL)
+        yield warning(
+            "adline", "runs from its folder and is not installed: records will not name its version", REINSTALL
+        )
 
 
 def demo_data(needed: bool) -> Iterator[Finding]:
@@ -91,7 +93,9 @@ def demo_data(needed: bool) -> Iterator[Finding]:
     if importlib.util.find_spec("elpv_dataset"):
         yield ok("elpv-dataset", "the solar cells of the demo are installed")
     else:
-        yield failed("elpv-dataset", "the configuration asks for ELPV cells, which are not installed", "pip install adline[demo]")
+        yield failed(
+            "elpv-dataset", "the configuration asks for ELPV cells, which are not installed", "pip install adline[demo]"
+        )
 
 
 def memory() -> Iterator[Finding]:

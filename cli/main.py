@@ -11,6 +11,7 @@ import typer
 from cli import audit, config, db, dlq
 from cli.doctor import doctor
 from cli.init import init
+from cli.soak import soak
 from cli.start import start
 from cli.status import status
 from cli.stop import stop
@@ -30,6 +31,7 @@ app.command()(stop)
 app.command()(status)
 app.command()(trigger)
 app.command()(doctor)
+app.command()(soak)
 app.add_typer(config.app, name="config")
 app.add_typer(db.app, name="db")
 app.add_typer(audit.app, name="audit")

@@ -8,7 +8,7 @@ import shutil
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +20,7 @@ from orchestrator.configuration import Loaded
 from orchestrator.health import LineHealth, disk_health
 from orchestrator.leftovers import forget, record_children, sweep
 from orchestrator.lock import line_lock
-from orchestrator.monitor import ServiceMonitor
+from orchestrator.monitor import Service, ServiceMonitor
 from orchestrator.pipeline import STAGES, TEACHER
 from orchestrator.plan import Place, tasks, teach_task, used_recipes
 from orchestrator.secret import masked_all
@@ -67,9 +67,11 @@ class Line:
         place: Place,
         database: Database,
         log: EventLog,
+        services: Sequence[Service],
         monitor: ServiceMonitor,
         supervisor: Supervisor,
     ) -> None:
+        self.services = services
         self.loaded, self.settings, self.place = loaded, loaded.settings, place
         self.database, self.log, self.monitor, self.supervisor = database, log, monitor, supervisor
         self.tally = Tally()
@@ -171,7 +173,7 @@ def line(loaded: Loaded, options: Options, say: Callable[[str], None] = say_noth
         log = EventLog(used.stream_url)
         stack.callback(log.close)
         place = register(loaded, used, database, log, options)
-        up = Line(loaded, place, database, log, monitor, supervisor)
+        up = Line(loaded, place, database, log, used.all, monitor, supervisor)
         stack.callback(up.stop_workers)
         if port:
             stack.enter_context(serve(up, port))

@@ -22,8 +22,12 @@ import psutil
 
 from orchestrator.configuration import Loaded
 from orchestrator.folders import private_folder
-from orchestrator.lock import line_holder
+from orchestrator.leftovers import sweep
+from orchestrator.lock import line_holder, line_lock
+from orchestrator.postgres import EmbeddedPostgres
 from orchestrator.processes import ProcessMark
+from orchestrator.services import services
+from orchestrator.valkey import EmbeddedValkey
 from storage.errors import LineNotRunning, LineRefused, LineSilent, LineStuck
 
 ANSWER_SECONDS = 10.0
@@ -177,3 +181,16 @@ def stop_line(home: Path, wait_seconds: float, say: Callable[[str], None]) -> bo
             raise LineStuck(holder.pid, wait_seconds)
         time.sleep(POLL_SECONDS)
     return True
+
+
+def end_leftovers(home: Path) -> list[str]:
+    """End what a killed run left behind, its servers included unless another command uses them; what that was."""
+    if line_holder(home) or not (home / "run").exists():
+        return []
+    with line_lock(home, "stop"):
+        ended = sorted({mark.what for mark in sweep(home)})
+        postgres, valkey = EmbeddedPostgres(home).is_alive(), EmbeddedValkey(home).is_alive()
+        if postgres or valkey:
+            with services(home, database=postgres, stream=valkey) as used:
+                ended += [service.name for service in used.all]
+    return ended

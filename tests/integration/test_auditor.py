@@ -121,7 +121,8 @@ def state(url: str) -> tuple[object, ...]:
                     """
                     SELECT (SELECT count(*) FROM line_runs), (SELECT string_agg(name || line, ',') FROM stations),
                            (SELECT count(*) FROM pg_class), (SELECT count(*) FROM pg_largeobject_metadata),
-                           (SELECT count(*) FROM pg_roles), has_table_privilege('adline_auditor', 'line_runs', 'DELETE'),
+                           (SELECT count(*) FROM pg_roles),
+                           has_table_privilege('adline_auditor', 'line_runs', 'DELETE'),
                            (SELECT rolsuper FROM pg_roles WHERE rolname = 'adline_auditor')
                     """
                 )

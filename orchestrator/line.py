@@ -115,15 +115,17 @@ class Line:
         with self.database.begin() as session:
             summary = records.summarise_run(session, self.run_id)
             models = records.models_of_run(session, self.run_id)
-        triggered = self.log.triggered(str(self.run_id))
-        return {**summary.shown(), "lost": triggered - summary.distinct, "model_version": ", ".join(models) or None}
+        waiting = self.triggers_waiting() + self.in_flight()
+        lost = max(0, self.log.triggered(str(self.run_id)) - summary.distinct - waiting)
+        return {**summary.shown(), "lost": lost, "waiting": waiting, "model_version": ", ".join(models) or None}
 
-    def drained(self) -> bool:
-        """Nothing that was captured or decided waits any more."""
-        waiting = self.log.backlog(self.log.key(FrameCaptured), "inference")
-        return waiting + self.log.backlog(self.log.key(InspectionDecided), "record") == 0
+    def in_flight(self) -> int:
+        """Parts that are captured or decided and not yet recorded."""
+        captured = self.log.backlog(self.log.key(FrameCaptured), "inference")
+        return captured + self.log.backlog(self.log.key(InspectionDecided), "record")
 
     def triggers_waiting(self) -> int:
+        """Triggers that were told and not captured; after a stop the next start takes them up."""
         return sum(
             self.log.backlog(self.log.key(PartTriggered, station.name), "capture") for station in self.settings.stations
         )
@@ -136,7 +138,7 @@ class Line:
         self.supervisor.stop_stage(first.name, STOP_SECONDS)
         deadline = time.monotonic() + DRAIN_SECONDS
         try:
-            while not self.drained() and time.monotonic() < deadline:
+            while self.in_flight() and time.monotonic() < deadline:
                 time.sleep(0.02)
         except ServiceFailed as error:
             logger.warning("stopping without Redis: %s", error)

@@ -33,7 +33,7 @@ def test_the_threshold_keeps_the_promised_rate_over_many_calibrations() -> None:
     random = np.random.default_rng(0)
     rates = []
     for _ in range(2000):
-        threshold = calibrate(random.normal(size=60), 0.1, 0.05).raw_threshold
+        threshold = calibrate(random.normal(size=60).tolist(), 0.1, 0.05).raw_threshold
         rates.append(np.mean(random.normal(size=200) >= threshold))
     assert 0.08 < np.mean(rates) <= 0.103
 
@@ -42,7 +42,7 @@ def test_the_interval_holds_the_true_rate_of_nineteen_calibrations_in_twenty() -
     random = np.random.default_rng(1)
     inside = []
     for _ in range(2000):
-        calibration = calibrate(random.uniform(size=60), 0.1, 0.05)
+        calibration = calibrate(random.uniform(size=60).tolist(), 0.1, 0.05)
         low, high = calibration.false_reject_interval
         inside.append(low <= 1 - calibration.raw_threshold <= high)
     assert 0.935 < np.mean(inside) < 0.965

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from itertools import islice
@@ -205,15 +206,29 @@ def teach(
     """Learn what good looks like; a share of the images is held out, so that the thresholds are honest."""
     configuration = configuration or PatchCoreConfiguration()
     backbone = EfficientNetLite(configuration.image_size)
-    patches = list(watched(images, backbone, configuration, progress))
-    kept, held_out = hold_out(patches, configuration, seed)
-    tensors = learn(kept, configuration, seed)
-    tensors["fusion"] = fusion(held_out, tensors, configuration)
-    scorer = Scorer(configuration, tensors)
-    scores = [worst_mean(scorer.raw_map(one).numpy().astype(np.float64), configuration.worst_share) for one in held_out]
+    with one_thread_an_operation() as threads:
+        patches = list(watched(images, backbone, configuration, progress, threads))
+        kept, held_out = hold_out(patches, configuration, seed)
+        tensors = learn(kept, configuration, seed)
+        tensors["fusion"] = fusion(held_out, tensors, configuration)
+        scorer = Scorer(configuration, tensors)
+        raw_maps = [scorer.raw_map(one).numpy().astype(np.float64) for one in held_out]
+    scores = [worst_mean(raw_map, configuration.worst_share) for raw_map in raw_maps]
     calibration = calibrate(scores, configuration.target_false_reject_rate, configuration.review_share)
     created_at = datetime.now(UTC).isoformat(timespec="seconds")
     return PatchCore(configuration, tensors, calibration, created_at, backbone)
+
+
+@contextmanager
+def one_thread_an_operation() -> Iterator[int]:
+    """How many threads there were. With several in one operation the bits would depend on their number, and on a busy
+    machine each of thousands of small operations waits for the slowest thread."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield threads
+    finally:
+        torch.set_num_threads(threads)
 
 
 def watched(
@@ -221,10 +236,10 @@ def watched(
     backbone: EfficientNetLite,
     configuration: PatchCoreConfiguration,
     progress: Progress | None,
+    threads: int,
 ) -> Iterator[Patches]:
-    """Features are kept, images are not: 300 camera frames would be more than a gigabyte."""
+    """An image on each thread. Features are kept, images are not: 300 camera frames are more than a gigabyte."""
     numbered = enumerate(images, start=1)
-    threads = torch.get_num_threads()
 
     def extract(one: tuple[int, Image]) -> Patches:
         number, image = one
@@ -235,16 +250,11 @@ def watched(
         # Normal tensors: what was made in inference mode could not be used in place while the bank is chosen.
         return Patches(*(stage.clone() for stage in patches))
 
-    # Two images on a thread each take half the time; two threads in one image are hardly faster than one, and would
-    # not give the bits that a serving thread gives.
-    try:
-        with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-            while chunk := list(islice(numbered, CHUNK)):
-                yield from pool.map(extract, chunk)
-                if progress is not None:
-                    progress(chunk[-1][0])
-    finally:
-        torch.set_num_threads(threads)
+    with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        while chunk := list(islice(numbered, CHUNK)):
+            yield from pool.map(extract, chunk)
+            if progress is not None:
+                progress(chunk[-1][0])
 
 
 def hold_out(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import asdict
 from typing import Annotated, Any
 
 import typer
@@ -12,6 +13,7 @@ from cli.output import Row, print_csv, print_json, print_table
 from orchestrator.archive import reading, records
 from orchestrator.configuration import load_settings
 from orchestrator.evidence import digest_of, verify
+from orchestrator.replay import replay
 from storage import audit
 from storage.auditor import ask
 from storage.errors import NotOnRecord
@@ -96,6 +98,21 @@ def verify_images(config: ConfigOption = None, as_json: JsonOption = False) -> N
             typer.echo(f"{one['what']} of inspection {one['inspection_id']}: {one['fault']}")
         typer.echo(f"{len(checked)} images checked, {len(faults)} altered or missing")
     raise typer.Exit(1 if faults else 0)
+
+
+@app.command("replay")
+def replay_inspection(
+    name: Annotated[str, typer.Argument(help="An inspection's id, or a part's.", metavar="INSPECTION")],
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Score the stored images again with the model of that day; exit code 1 when a score differs."""
+    loaded = load_settings(config, os.environ)
+    with reading(loaded) as session:
+        views = replay(session, name, loaded.home)
+    shown = [{**asdict(view), "same": view.same} for view in views]
+    print_rows(list(shown[0]), shown, as_json, False)
+    raise typer.Exit(0 if all(view.same for view in views) else 1)
 
 
 def fault_row(evidence: audit.StoredEvidence, fault: str) -> dict[str, Any]:

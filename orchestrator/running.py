@@ -30,7 +30,7 @@ from orchestrator.services import services
 from orchestrator.valkey import EmbeddedValkey
 from storage.errors import LineNotRunning, LineRefused, LineSilent, LineStuck
 
-ANSWER_SECONDS = 10.0
+ANSWER_SECONDS = 5.0
 POLL_SECONDS = 0.05
 EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 """A line that listens on every address is asked on this machine's own."""
@@ -176,7 +176,8 @@ def stop_line(home: Path, wait_seconds: float, say: Callable[[str], None]) -> bo
     with contextlib.suppress(psutil.NoSuchProcess):
         process.send_signal(signal.SIGTERM)  # psutil compares the start time, so a reused number is never hit
     until = time.monotonic() + wait_seconds
-    while holder.process() is not None:
+    # A process whose first thread has ended looks dead while the others still hold the folder.
+    while holder.process() is not None or line_holder(home) == holder:
         if time.monotonic() > until:
             raise LineStuck(holder.pid, wait_seconds)
         time.sleep(POLL_SECONDS)

@@ -66,6 +66,14 @@ def lot(session: Session, name: str) -> list[dict[str, Any]]:
     return history(session, "lot = :name", name)
 
 
+def recipe_configuration(session: Session, name: str, version: int) -> dict[str, Any]:
+    """What the recipe said in this version."""
+    query = "SELECT configuration FROM recipes WHERE name = :name AND version = :version"
+    (found,) = rows(session, query, {"name": name, "version": version})
+    configuration: dict[str, Any] = found["configuration"]
+    return configuration
+
+
 def history(session: Session, condition: str, name: str) -> list[dict[str, Any]]:
     query = f"SELECT * FROM v_part_history WHERE {condition} ORDER BY triggered_at, inspection_id, camera"
     return rows(session, query, {"name": name})

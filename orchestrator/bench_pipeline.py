@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -73,7 +74,8 @@ def bench_pipeline(
         say(f"half load: {half:.1f} parts/s")
         loaded_parts = trigger.give(parts // 2, 60 * half)
         milliseconds = [one for run in alone for one in run]
-        return report(pipeline, saturated, milliseconds, loaded_parts, half, size)
+        figures = report(pipeline, saturated, milliseconds, loaded_parts, half, size)
+        return {**figures, "frames_from": frames_from(up)}
 
 
 def report(
@@ -103,6 +105,15 @@ def report(
         },
         "rounds_parts_per_second": [round(one, 2) for one in saturated],
     }
+
+
+def frames_from(up: Line) -> dict[str, int]:
+    """How many frames came from memory and how many from their files."""
+    up.supervisor.check()
+    counted = Counter[str]()
+    for worker in up.supervisor.health():
+        counted.update(worker.facts.get("frames_from", {}))
+    return dict(counted)
 
 
 def share(ordered: Sequence[float], part: float) -> float:

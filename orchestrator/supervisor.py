@@ -23,6 +23,7 @@ logger = logging.getLogger(__name__)
 
 CHECK_SECONDS = 1.0
 ANSWER_SECONDS = 3.0
+HOT_WAIT_SECONDS = 0.006
 PENDING_CALLS = 256  # to a worker that is restarting; hot frames beyond them are not offered
 STALLED_SECONDS = 60.0  # a loop that has not come round for this long is stuck: the worker is replaced
 LONG_STATES = ("starting", "loading", "teaching", "opening")  # may be busy for longer than that
@@ -79,7 +80,7 @@ class OfferedFrames:
     def __init__(self, size: int, borrowers: Sequence[Any]) -> None:
         self.size, self.borrowers = size, borrowers
         self.kept: OrderedDict[str, Image] = OrderedDict()
-        self.lock = threading.Lock()
+        self.arrived = threading.Condition()
 
     def put(self, key: str, pixels: Image) -> None:
         """Without waiting: who does not get it in time reads the file."""
@@ -94,13 +95,17 @@ class OfferedFrames:
                 borrower.keep.remote(key, reference)
 
     def keep(self, key: str, pixels: Image) -> None:
-        with self.lock:
+        with self.arrived:
             self.kept[key] = pixels
             while len(self.kept) > self.size:
                 self.kept.popitem(last=False)
+            self.arrived.notify()
 
     def take(self, keys: Sequence[str]) -> dict[str, Image]:
-        with self.lock:
+        """The event may come a moment before the frame: waiting for it is cheaper than decoding the file."""
+        with self.arrived:
+            if self.size:
+                self.arrived.wait_for(lambda: all(key in self.kept for key in keys), HOT_WAIT_SECONDS)
             return {key: self.kept.pop(key) for key in keys if key in self.kept}
 
 

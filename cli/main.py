@@ -8,9 +8,14 @@ from typing import Annotated
 
 import typer
 
-from cli import config
+from cli import audit, bench, config, db, dlq
+from cli.doctor import doctor
 from cli.init import init
+from cli.soak import soak
 from cli.start import start
+from cli.status import status
+from cli.stop import stop
+from cli.trigger import trigger
 from storage.errors import AdlineError
 
 # Without locals in tracebacks: they would show passwords.
@@ -22,7 +27,16 @@ app = typer.Typer(
 )
 app.command()(init)
 app.command()(start)
+app.command()(stop)
+app.command()(status)
+app.command()(trigger)
+app.command()(doctor)
+app.command()(soak)
 app.add_typer(config.app, name="config")
+app.add_typer(bench.app, name="bench")
+app.add_typer(db.app, name="db")
+app.add_typer(audit.app, name="audit")
+app.add_typer(dlq.app, name="dlq")
 
 
 def installed_version() -> str:

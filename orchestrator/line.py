@@ -8,7 +8,7 @@ import shutil
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,9 +20,10 @@ from orchestrator.configuration import Loaded
 from orchestrator.health import LineHealth, disk_health
 from orchestrator.leftovers import forget, record_children, sweep
 from orchestrator.lock import line_lock
-from orchestrator.monitor import ServiceMonitor
+from orchestrator.monitor import Service, ServiceMonitor
 from orchestrator.pipeline import STAGES, TEACHER
 from orchestrator.plan import Place, tasks, teach_task, used_recipes
+from orchestrator.running import announced
 from orchestrator.secret import masked_all
 from orchestrator.services import Services, services
 from orchestrator.settings import Settings
@@ -42,6 +43,7 @@ logger = logging.getLogger(__name__)
 DRAIN_SECONDS = 5.0
 STOP_SECONDS = 3.0
 CHILDREN_SECONDS = 5.0
+COUNT_SECONDS = 2.0
 RAY_FOLDER_CHARACTERS = 40  # Ray puts about 65 more into its sockets' paths, of which there may be 107
 
 
@@ -67,15 +69,18 @@ class Line:
         place: Place,
         database: Database,
         log: EventLog,
+        services: Sequence[Service],
         monitor: ServiceMonitor,
         supervisor: Supervisor,
     ) -> None:
+        self.services = services
         self.loaded, self.settings, self.place = loaded, loaded.settings, place
         self.database, self.log, self.monitor, self.supervisor = database, log, monitor, supervisor
         self.tally = Tally()
         self.started_at = time.monotonic()
         self.stopping = threading.Event()
         self.children_at = 0.0
+        self.count_at = 0.0
 
     @property
     def run_id(self) -> UUID:
@@ -104,6 +109,13 @@ class Line:
             record_children(self.place.home)
             self.children_at = time.monotonic() + CHILDREN_SECONDS
 
+    def enough(self, parts: int) -> bool:
+        """Whether so many are on record; the table is asked when the tally says so, and now and then."""
+        if self.tally.parts() < parts and time.monotonic() < self.count_at:
+            return False
+        self.count_at = time.monotonic() + COUNT_SECONDS
+        return self.recorded() >= parts
+
     def recorded(self) -> int:
         with self.database.begin() as session:
             return records.recorded(session, self.run_id)
@@ -113,15 +125,17 @@ class Line:
         with self.database.begin() as session:
             summary = records.summarise_run(session, self.run_id)
             models = records.models_of_run(session, self.run_id)
-        triggered = self.log.triggered(str(self.run_id))
-        return {**summary.shown(), "lost": triggered - summary.distinct, "model_version": ", ".join(models) or None}
+        waiting = self.triggers_waiting() + self.in_flight()
+        lost = max(0, self.log.triggered(str(self.run_id)) - summary.distinct - waiting)
+        return {**summary.shown(), "lost": lost, "waiting": waiting, "model_version": ", ".join(models) or None}
 
-    def drained(self) -> bool:
-        """Nothing that was captured or decided waits any more."""
-        waiting = self.log.backlog(self.log.key(FrameCaptured), "inference")
-        return waiting + self.log.backlog(self.log.key(InspectionDecided), "record") == 0
+    def in_flight(self) -> int:
+        """Parts that are captured or decided and not yet recorded."""
+        captured = self.log.backlog(self.log.key(FrameCaptured), "inference")
+        return captured + self.log.backlog(self.log.key(InspectionDecided), "record")
 
     def triggers_waiting(self) -> int:
+        """Triggers that were told and not captured; after a stop the next start takes them up."""
         return sum(
             self.log.backlog(self.log.key(PartTriggered, station.name), "capture") for station in self.settings.stations
         )
@@ -134,7 +148,7 @@ class Line:
         self.supervisor.stop_stage(first.name, STOP_SECONDS)
         deadline = time.monotonic() + DRAIN_SECONDS
         try:
-            while not self.drained() and time.monotonic() < deadline:
+            while self.in_flight() and time.monotonic() < deadline:
                 time.sleep(0.02)
         except ServiceFailed as error:
             logger.warning("stopping without Redis: %s", error)
@@ -162,6 +176,7 @@ def line(loaded: Loaded, options: Options, say: Callable[[str], None] = say_noth
         starting = stack.enter_context(Entered(services(home, settings.database.url, settings.stream.url)))
         stack.callback(supervisor.shutdown)
         supervisor.connect()
+        say("bringing the records' schema up to date")
         used = starting.result()
         monitor = ServiceMonitor(used.all)
         monitor.start()
@@ -171,10 +186,11 @@ def line(loaded: Loaded, options: Options, say: Callable[[str], None] = say_noth
         log = EventLog(used.stream_url)
         stack.callback(log.close)
         place = register(loaded, used, database, log, options)
-        up = Line(loaded, place, database, log, monitor, supervisor)
+        up = Line(loaded, place, database, log, used.all, monitor, supervisor)
         stack.callback(up.stop_workers)
         if port:
             stack.enter_context(serve(up, port))
+            stack.enter_context(announced(home, port))
         bring_up(up, options, say)
         yield up
 

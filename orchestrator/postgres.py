@@ -27,6 +27,7 @@ from storage.errors import DatabaseUnavailable, ServiceFailed
 
 DATABASE = "adline"
 OWNER = "adline"
+AUDITOR = "adline_auditor"
 SUPERUSER = "postgres"
 PORT = "5432"  # names the socket; no TCP port is opened
 SOCKET = f".s.PGSQL.{PORT}"
@@ -73,6 +74,10 @@ class EmbeddedPostgres(EmbeddedService):
         host = quote(str(socket_folder(self.folder, SOCKET)), safe="/")
         return f"postgresql+psycopg2://{user}:{self._password(user)}@/{database}?host={host}&port={PORT}"
 
+    def auditor_url(self) -> str:
+        """For questions of people: a user that can only read."""
+        return self.url(user=AUDITOR)
+
     def account(self) -> Account | None:
         return account_for(private_folder(self._place))
 
@@ -107,6 +112,7 @@ class EmbeddedPostgres(EmbeddedService):
         try:
             with self._session("postgres") as statements:
                 self._furnish_owner(statements)
+                self._furnish_auditor(statements)
                 if _exists(statements, "SELECT 1 FROM pg_database WHERE datname = %s", DATABASE):
                     return
             with self._session("template1") as statements:
@@ -125,6 +131,18 @@ class EmbeddedPostgres(EmbeddedService):
             statements.execute(role, [self._password(OWNER)])
         elif not self._password_file(OWNER).exists():
             statements.execute(sql.SQL("ALTER ROLE {} PASSWORD %s").format(name), [self._password(OWNER)])
+
+    def _furnish_auditor(self, statements: Cursor) -> None:
+        names = sql.Identifier(AUDITOR), sql.Identifier(OWNER)
+        if not _exists(statements, "SELECT 1 FROM pg_roles WHERE rolname = %s", AUDITOR):
+            statements.execute(sql.SQL("CREATE ROLE {}").format(names[0]))
+        elif (
+            _exists(statements, "SELECT 1 FROM pg_roles WHERE rolname = %s AND rolcanlogin", AUDITOR)
+            and self._password_file(AUDITOR).exists()
+        ):
+            return
+        statements.execute(sql.SQL("ALTER ROLE {} LOGIN PASSWORD %s").format(names[0]), [self._password(AUDITOR)])
+        statements.execute(sql.SQL("GRANT {} TO {} WITH ADMIN OPTION").format(*names))
 
     @property
     def _place(self) -> Path:

@@ -25,6 +25,7 @@ class Services:
     database_url: str
     stream_url: str
     all: tuple[Service, ...]
+    auditor_url: str = ""
 
 
 @contextmanager
@@ -41,7 +42,12 @@ def services(
     valkey = (ExternalRedis(stream_url) if stream_url else EmbeddedValkey(home)) if stream else None
     wanted = tuple(service for service in (postgres, valkey) if service)
     with _used(wanted):
-        yield Services(postgres.url() if postgres else "", valkey.url if valkey else "", wanted)
+        yield Services(
+            database_url=postgres.url() if postgres else "",
+            stream_url=valkey.url if valkey else "",
+            all=wanted,
+            auditor_url=postgres.auditor_url() if postgres else "",
+        )
 
 
 @contextmanager

@@ -3,14 +3,36 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
+
+@dataclass(frozen=True)
+class StoredEvidence:
+    """What the records say of one stored image; an anomaly map's row has only its SHA-256."""
+
+    sha256: str
+    md5: str | None
+    size_bytes: int | None
+    what: str
+    inspection_id: str
+
+
 INSPECTION_ID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
+EVIDENCE = """
+    SELECT sha256, min(md5) AS md5, min(size_bytes) AS size_bytes, 'frame' AS what,
+           min(inspection_id::text) AS inspection_id
+    FROM frames GROUP BY sha256
+    UNION ALL
+    SELECT map_sha256, NULL, NULL, 'anomaly map', min(inspection_id::text)
+    FROM predictions WHERE map_sha256 IS NOT NULL GROUP BY map_sha256
+"""
 NEWEST = """
     SELECT i.id AS inspection_id, i.station, i.part_id, i.product, i.lot, i.trigger_number, i.triggered_at,
            v.verdict, v.reason, v.anomaly_score, v.model_version, v.recorded_at
@@ -39,9 +61,28 @@ def image(session: Session, digest: str) -> list[dict[str, Any]]:
     return history(session, "sha256 = :name OR md5 = :name", digest.lower())
 
 
+def lot(session: Session, name: str) -> list[dict[str, Any]]:
+    """Every view of every part of a lot, oldest first."""
+    return history(session, "lot = :name", name)
+
+
+def recipe_configuration(session: Session, name: str, version: int) -> dict[str, Any]:
+    """What the recipe said in this version."""
+    query = "SELECT configuration FROM recipes WHERE name = :name AND version = :version"
+    (found,) = rows(session, query, {"name": name, "version": version})
+    configuration: dict[str, Any] = found["configuration"]
+    return configuration
+
+
 def history(session: Session, condition: str, name: str) -> list[dict[str, Any]]:
     query = f"SELECT * FROM v_part_history WHERE {condition} ORDER BY triggered_at, inspection_id, camera"
     return rows(session, query, {"name": name})
+
+
+def stored_images(session: Session) -> Iterator[StoredEvidence]:
+    """Every image the records name, once: frames, and the anomaly maps of predictions."""
+    found = session.execute(text(EVIDENCE).execution_options(yield_per=1000))
+    return (StoredEvidence(**row) for row in found.mappings())
 
 
 def rows(session: Session, query: str, parameters: dict[str, Any]) -> list[dict[str, Any]]:

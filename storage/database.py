@@ -93,6 +93,7 @@ def migrate(url: str) -> None:
         connected.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": MIGRATION_LOCK})
         refuse_newer_schema(connected)
         alembic.command.upgrade(alembic_config(connected), "head")
+        connected.execute(text("CALL furnish_auditor()"))  # an administrator may have made the role since
 
 
 def downgrade(url: str, revision: str) -> None:

@@ -176,3 +176,51 @@ class FileInTheWay(AdlineError):
     def __init__(self, path: Path, message: str | None = None) -> None:
         self.path = path
         super().__init__(message or f"{path} is already there; --force overwrites it")
+
+
+class LineNotRunning(AdlineError):
+    """No line runs here."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        super().__init__(f"no line runs in {home}; `adline start` starts it")
+
+
+class LineSilent(AdlineError):
+    """The line runs and does not answer."""
+
+
+class LineRefused(AdlineError):
+    """The line did not do what was asked of it."""
+
+
+class LineStuck(AdlineError):
+    """The line was asked to stop and is still there."""
+
+    def __init__(self, pid: int, seconds: float) -> None:
+        self.pid, self.seconds = pid, seconds
+        super().__init__(f"process {pid} was asked to stop {seconds:g} s ago and is still there; see its logs")
+
+
+class NothingRecorded(AdlineError):
+    """There are no records here yet."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        super().__init__(f"there are no records in {home}; `adline start` makes them, --config names another place")
+
+
+class NotOnRecord(AdlineError):
+    """The records do not know it."""
+
+
+class QuestionRefused(AdlineError):
+    """The records do not answer this."""
+
+
+class AuditorMissing(AdlineError):
+    """The database has no auditor who may only read, so no free questions are answered.
+
+    Let its administrator run `CREATE ROLE adline_auditor; GRANT adline_auditor TO <the user of database.url>;`
+    and give that user the right to change the schema's functions; then run `adline db migrate`.
+    """

@@ -174,6 +174,7 @@ class InspectionCompleted(Event):
     reason: Text
     anomaly_score: float | None
     model_version: str | None
+    completed_at: AwareDatetime
     latency_milliseconds: float
     stage_milliseconds: dict[str, float] = {}
 

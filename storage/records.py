@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -132,11 +133,16 @@ def record_captures(session: Session, events: Sequence[FrameCaptured | Inspectio
     insert_once(session, Frame, rows)
 
 
-def record_verdicts(session: Session, events: Sequence[InspectionDecided]) -> set[UUID]:
-    """Write each verdict once, with its predictions and review; return the inspections that had none before."""
+def record_verdicts(
+    session: Session, events: Sequence[InspectionDecided], captured: AbstractSet[UUID] = frozenset()
+) -> set[UUID]:
+    """Write each verdict once, with its predictions and review; return the inspections that had none before.
+
+    captured: inspections whose rows are known to be there; those of the others are written first.
+    """
     if not events:
         return set()
-    record_captures(session, events)
+    record_captures(session, [event for event in events if event.trigger.inspection_id not in captured])
     first = unique(events)
     written = insert(InspectionVerdict).on_conflict_do_nothing().returning(InspectionVerdict.inspection_id)
     new = set(session.scalars(written, [verdict_row(event) for event in first]))

@@ -15,10 +15,12 @@ from workers.capture.arrivals import FileArrivals, complete_files
 from workers.capture.camera import Camera
 from workers.capture.dataset import DatasetCamera
 from workers.capture.folder import FolderCamera, FolderMode
+from workers.capture.memory import MemoryCamera
 from workers.capture.opencv import StreamFormat, opencv_camera
 from workers.capture.trigger import FileTrigger, IntervalTrigger, arrival_state
 from workers.capture.worker import TriggerProducer
 from workers.elpv import replayed_cells
+from workers.frames import colour_frames
 
 Options = Mapping[str, Any]
 
@@ -57,6 +59,11 @@ def live_camera(options: Options, taught: Options | None) -> Camera:
         bayer=options["bayer"],
     )
     return opencv_camera(options["name"], options["source"], timeout_seconds=options["timeout_seconds"], asked=asked)
+
+
+def memory_cameras(name: str, files: Sequence[Path], width: int, height: int) -> list[Camera]:
+    """A camera that hands over colour frames of this size from memory, for measuring."""
+    return [MemoryCamera(name, colour_frames(files, width, height))]
 
 
 BUILDERS: Mapping[str, Callable[[Options, Options | None], Camera]] = {

@@ -27,7 +27,7 @@ from workers.hot import HotFrames, hot_key
 logger = logging.getLogger(__name__)
 
 INFERENCE = "inference"  # the group whose backlog tells whether inference is behind
-POLL_SECONDS = 0.002
+POLL_SECONDS = 0.005
 UNKNOWN = ImageFacts(width=0, height=0, channels=0, bit_depth=0, media_type="application/octet-stream")
 
 

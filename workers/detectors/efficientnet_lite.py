@@ -100,13 +100,13 @@ class EfficientNetLite:
     """The frozen backbone. One image at a time, so that a score never depends on the batch an image came in."""
 
     def __init__(self, image_size: int, device: str = "cpu") -> None:
-        # Tiny activations in the last stages are subnormal and several times slower to compute with.
-        torch.set_flush_denormal(True)
         self.image_size, self.device = image_size, torch.device(device)
         self.network = build().to(self.device).to(memory_format=torch.channels_last)
 
     def features(self, image: Image) -> Features:
         """Batches of one also are the fastest on a CPU: the activations of one image fit the cache."""
+        # Tiny activations are subnormal and slow to compute with. The processor keeps this flag for each thread.
+        torch.set_flush_denormal(True)
         pixels = torch.from_numpy(preprocess(image, self.image_size)).to(self.device)  # (H, W, 3)
         with torch.inference_mode():
             s8, s16, s32 = self.network(pixels.permute(2, 0, 1)[None])  # channels last already: no copy

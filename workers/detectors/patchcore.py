@@ -6,9 +6,12 @@ Rippel et al., "Modeling the Distribution of Normal Data in Pre-Trained Deep Fea
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,6 +30,7 @@ from workers.detectors.detector import Calibration, Image, Prediction
 from workers.detectors.efficientnet_lite import PREPROCESSING, WEIGHTS_SHA256, EfficientNetLite, Features
 
 LEAST_TAUGHT = 10
+CHUNK = 8  # images in memory at once while teaching
 MOST_PATCHES = 100_000  # the coreset is chosen among at most so many, drawn at random beyond that
 NG_THRESHOLD = 0.5
 
@@ -42,9 +46,9 @@ class PatchCoreConfiguration:
     review_share: float = 0.05
     held_out_share: float = 0.2
     bank_size: int = 4000
-    projection: int = 64
+    projection: int = 32
     worst_share: float = 0.05  # of the patches: their mean is the image's score
-    gaussian_weight: float = 0.5  # 0 leaves the Gaussian out of the score
+    gaussian_weight: float = 0.75  # 0 leaves the Gaussian out of the score
     gaussian_pool: int = 5
     shrinkage: float = 0.01  # of the covariance, towards its mean variance
 
@@ -202,15 +206,29 @@ def teach(
     """Learn what good looks like; a share of the images is held out, so that the thresholds are honest."""
     configuration = configuration or PatchCoreConfiguration()
     backbone = EfficientNetLite(configuration.image_size)
-    patches = list(watched(images, backbone, configuration, progress))
-    kept, held_out = hold_out(patches, configuration, seed)
-    tensors = learn(kept, configuration, seed)
-    tensors["fusion"] = fusion(held_out, tensors, configuration)
-    scorer = Scorer(configuration, tensors)
-    scores = [worst_mean(scorer.raw_map(one).numpy().astype(np.float64), configuration.worst_share) for one in held_out]
+    with one_thread_an_operation() as threads:
+        patches = list(watched(images, backbone, configuration, progress, threads))
+        kept, held_out = hold_out(patches, configuration, seed)
+        tensors = learn(kept, configuration, seed)
+        tensors["fusion"] = fusion(held_out, tensors, configuration)
+        scorer = Scorer(configuration, tensors)
+        raw_maps = [scorer.raw_map(one).numpy().astype(np.float64) for one in held_out]
+    scores = [worst_mean(raw_map, configuration.worst_share) for raw_map in raw_maps]
     calibration = calibrate(scores, configuration.target_false_reject_rate, configuration.review_share)
     created_at = datetime.now(UTC).isoformat(timespec="seconds")
     return PatchCore(configuration, tensors, calibration, created_at, backbone)
+
+
+@contextmanager
+def one_thread_an_operation() -> Iterator[int]:
+    """How many threads there were. With several in one operation the bits would depend on their number, and on a busy
+    machine each of thousands of small operations waits for the slowest thread."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield threads
+    finally:
+        torch.set_num_threads(threads)
 
 
 def watched(
@@ -218,17 +236,25 @@ def watched(
     backbone: EfficientNetLite,
     configuration: PatchCoreConfiguration,
     progress: Progress | None,
-) -> Iterable[Patches]:
-    """Features are kept, images are not: 300 camera frames would be more than a gigabyte."""
-    for number, image in enumerate(images, start=1):
+    threads: int,
+) -> Iterator[Patches]:
+    """An image on each thread. Features are kept, images are not: 300 camera frames are more than a gigabyte."""
+    numbered = enumerate(images, start=1)
+
+    def extract(one: tuple[int, Image]) -> Patches:
+        number, image = one
         try:
             patches = split(backbone.features(image), configuration)
         except InspectionFailed as error:
             raise TeachingFailed(f"known-good image {number}: {error}") from error
-        # A normal tensor: what was made in inference mode could not be changed in place while the bank is chosen.
-        yield Patches(*(stage.clone() for stage in patches))
-        if progress is not None:
-            progress(number)
+        # Normal tensors: what was made in inference mode could not be used in place while the bank is chosen.
+        return Patches(*(stage.clone() for stage in patches))
+
+    with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        while chunk := list(islice(numbered, CHUNK)):
+            yield from pool.map(extract, chunk)
+            if progress is not None:
+                progress(chunk[-1][0])
 
 
 def hold_out(

@@ -1,0 +1,65 @@
+"""Is the schema in the database the one this code was written for?"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import Connection, text
+
+from storage.database import check_schema, connection
+from storage.errors import SchemaOutdated
+from storage.models import Base
+
+APPEND_ONLY = ("deployments", "frames", "inspections", "model_versions", "predictions", "recipes", "verdicts")
+VIEWS = ("v_defect_history", "v_model_deployments", "v_part_history")
+
+
+def schema_differences(url: str) -> list[str]:
+    """Everything in which the database differs from what this code needs; nothing when all is well."""
+    try:
+        check_schema(url)
+    except SchemaOutdated as error:
+        return [str(error)]
+    with connection(url) as connected:
+        return [*unprotected(connected), *missing_views(connected), *model_differences(connected)]
+
+
+def model_differences(connected: Connection) -> list[str]:
+    """Tables, columns, indexes and keys, compared with storage.models."""
+    context = MigrationContext.configure(connected, opts={"compare_type": True})
+    return [described(step) for found in compare_metadata(context, Base.metadata) for step in steps(found)]
+
+
+def steps(found: Any) -> list[Any]:
+    """Changes of one column come in a list of their own."""
+    return list(found) if isinstance(found, list) else [found]
+
+
+def described(step: tuple[Any, ...]) -> str:
+    """In words: alembic says what would have to be done."""
+    action, *facts = step
+    words = [
+        str(getattr(fact, "name", None) or fact) for fact in facts if isinstance(fact, str) or hasattr(fact, "name")
+    ]
+    return f"to be as the code needs it: {action.replace('_', ' ')} {' '.join(words)}".rstrip()
+
+
+def unprotected(connected: Connection) -> list[str]:
+    """History that could be changed without a trace."""
+    armed = connected.scalars(
+        text(
+            "SELECT tgrelid::regclass::text FROM pg_trigger WHERE tgname = 'append_only' AND tgenabled IN ('O', 'A') "
+            "AND tgrelid IN (SELECT oid FROM pg_class WHERE relnamespace = current_schema()::regnamespace)"
+        )
+    ).all()
+    missing = sorted(set(APPEND_ONLY) - set(armed))
+    return [f"{table}: the trigger append_only is missing or disabled; rows could be changed" for table in missing]
+
+
+def missing_views(connected: Connection) -> list[str]:
+    there = connected.scalars(
+        text("SELECT viewname FROM pg_views WHERE schemaname = current_schema()"),
+    ).all()
+    return [f"{view}: the view is missing" for view in sorted(set(VIEWS) - set(there))]

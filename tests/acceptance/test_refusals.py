@@ -1,0 +1,49 @@
+"""What keeps a line from starting is told at once, in words, before anything runs."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+
+import pytest
+
+from tests.acceptance.command import Adline, free_port, run
+
+BROKEN = {
+    "a broken file": ("[server\nport = 1\n", {}, "adline.toml:1"),
+    "a wrong value": ("[images]\njpeg_quality = 0\n", {}, "images.jpeg_quality"),
+    "a setting that is not there": ("[serwer]\nport = 80\n", {}, "serwer"),
+    "a database that is none": ("", {"DATABASE_URL": "mysql://db/adline"}, "postgresql"),
+    "a stream that is none": ("", {"REDIS_URL": "http://cache"}, "redis"),
+}
+
+
+@pytest.mark.parametrize("case", BROKEN)
+def test_a_setting_that_is_wrong_is_named(case: str, tmp_path: Path) -> None:
+    text, environ, named = BROKEN[case]
+    if text:
+        (tmp_path / "adline.toml").write_text(text)
+    code, said = run(tmp_path, "start", environ=environ)
+    assert code == 1
+    assert named in said and "Traceback" not in said
+    assert not (tmp_path / ".adline").exists()
+
+
+@pytest.mark.parametrize(("name", "scheme"), [("DATABASE_URL", "postgresql"), ("REDIS_URL", "redis")])
+def test_a_server_that_does_not_answer_is_named_without_its_password(name: str, scheme: str, tmp_path: Path) -> None:
+    port = free_port()
+    with Adline(tmp_path, "start", environ={name: f"{scheme}://plant:geheim@127.0.0.1:{port}/0"}) as line:
+        assert line.finish() == 1
+        assert f"127.0.0.1:{port}" in line.said() and "refused" in line.said()
+        assert "geheim" not in line.said() and "Traceback" not in line.said()
+        assert line.left() == []
+
+
+def test_a_busy_port_is_told_before_anything_is_started(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        with Adline(tmp_path, "start", "--json", port=port) as line:
+            assert line.finish() == 1
+            assert f"server.port {port} on 127.0.0.1 cannot be used" in line.said()
+            assert line.seen == set()
+    assert not (tmp_path / ".adline" / "postgres").exists()

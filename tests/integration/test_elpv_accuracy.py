@@ -1,0 +1,61 @@
+"""The figure that is promised for real parts: one-class on ELPV's mono cells, judged on cells the model never saw."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from sklearn.metrics import precision_recall_curve, roc_auc_score
+
+from storage.images import decode
+from workers import elpv
+from workers.detectors.calibration import observed_interval
+from workers.detectors.detector import Prediction
+from workers.detectors.patchcore import PatchCore, PatchCoreConfiguration, teach
+from workers.detectors.registry import use_threads
+
+TAUGHT, SEED = 400, 0
+
+
+@pytest.fixture(scope="module")
+def detector() -> PatchCore:
+    use_threads(2)
+    images = (decode(cell.path.read_bytes()) for cell in elpv.taught_cells("mono", TAUGHT, SEED))
+    return teach(images, configuration=PatchCoreConfiguration(), seed=SEED)
+
+
+@pytest.fixture(scope="module")
+def judged(detector: PatchCore) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Scores, and whether the cell is defective; cells the experts were unsure of have no truth to judge by."""
+    use_threads(1)
+    cells = elpv.replayed_cells(
+        "mono", shuffled=False, seed=0, taught_cells="mono", taught_count=TAUGHT, taught_seed=SEED
+    )
+    sure = [cell for cell in cells if cell.probability in (0.0, 1.0)]
+    answers = [detector.predict([decode(cell.path.read_bytes())])[0] for cell in sure]
+    scores = [answer.anomaly_score for answer in answers if isinstance(answer, Prediction)]
+    assert len(scores) == len(sure)
+    return np.array(scores), np.array([not cell.good for cell in sure])
+
+
+def test_defective_cells_rank_above_good_ones(judged: tuple[NDArray[np.float64], NDArray[np.bool_]]) -> None:
+    scores, defective = judged
+    assert roc_auc_score(defective, scores) >= 0.95
+
+
+def test_some_threshold_finds_the_defective_cells(judged: tuple[NDArray[np.float64], NDArray[np.bool_]]) -> None:
+    scores, defective = judged
+    precision, recall, _ = precision_recall_curve(defective, scores)
+    assert np.max(2 * precision * recall / (precision + recall)) >= 0.91
+
+
+def test_the_false_rejects_are_as_many_as_calibration_promised(
+    detector: PatchCore, judged: tuple[NDArray[np.float64], NDArray[np.bool_]]
+) -> None:
+    scores, defective = judged
+    rejected = int((scores[~defective] >= detector.ng_threshold).sum())
+    low, high = detector.calibration.false_reject_interval
+    seen = observed_interval(rejected, int((~defective).sum()))
+    # What was seen is itself a sample: the two intervals must meet.
+    assert seen.low <= high
+    assert low <= seen.high

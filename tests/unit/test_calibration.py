@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from storage.errors import TeachingFailed
+from workers.detectors.calibration import (
+    anomaly_score,
+    calibrate,
+    false_reject_interval,
+    observed_interval,
+    parts_needed,
+    score_of,
+)
+
+
+def test_a_stricter_target_needs_more_held_out_parts() -> None:
+    assert [parts_needed(rate) for rate in (0.5, 0.1, 0.05, 0.01)] == [1, 9, 19, 99]
+
+
+def test_too_few_parts_are_refused_with_how_many_are_needed() -> None:
+    with pytest.raises(TeachingFailed, match=r"18 held-out good parts.*needs 19") as caught:
+        calibrate(range(18), 0.05, 0.05)
+    assert (caught.value.needed, caught.value.given) == (19, 18)
+
+
+def test_a_target_that_is_no_rate_is_refused() -> None:
+    with pytest.raises(TeachingFailed, match="allowed: above 0, below 1"):
+        parts_needed(0)
+
+
+def test_the_threshold_keeps_the_promised_rate_over_many_calibrations() -> None:
+    random = np.random.default_rng(0)
+    rates = []
+    for _ in range(2000):
+        threshold = calibrate(random.normal(size=60).tolist(), 0.1, 0.05).raw_threshold
+        rates.append(np.mean(random.normal(size=200) >= threshold))
+    assert 0.08 < np.mean(rates) <= 0.103
+
+
+def test_the_interval_holds_the_true_rate_of_nineteen_calibrations_in_twenty() -> None:
+    random = np.random.default_rng(1)
+    inside = []
+    for _ in range(2000):
+        calibration = calibrate(random.uniform(size=60).tolist(), 0.1, 0.05)
+        low, high = calibration.false_reject_interval
+        inside.append(low <= 1 - calibration.raw_threshold <= high)
+    assert 0.935 < np.mean(inside) < 0.965
+
+
+def test_more_parts_give_a_narrower_interval() -> None:
+    few, many = false_reject_interval(40, 39), false_reject_interval(400, 390)
+    assert many.high - many.low < few.high - few.low
+
+
+def test_none_rejected_does_not_mean_none_ever() -> None:
+    low, high = observed_interval(0, 60)
+    assert low == 0
+    assert high == pytest.approx(1 - 0.025 ** (1 / 60))  # the rule of three's exact form
+
+
+def test_the_scale_is_strictly_monotone_with_the_threshold_at_one_half() -> None:
+    calibration = calibrate(np.linspace(1, 2, 60).tolist(), 0.05, 0.1)
+    raw = np.linspace(-50, 5000, 10001)
+    scores = anomaly_score(calibration, raw)
+    assert (np.diff(scores) > 0).all()
+    assert scores.min() > 0
+    assert scores.max() < 1
+    assert score_of(calibration, calibration.raw_threshold) == 0.5
+    assert score_of(calibration, calibration.raw_centre) == pytest.approx(0.25)
+
+
+def test_a_part_as_bad_as_the_held_out_part_at_the_threshold_is_not_rejected() -> None:
+    calibration = calibrate([float(score) for score in range(60)], 0.05, 0.1)
+    assert score_of(calibration, 57.0) < 0.5 <= score_of(calibration, 57.0 + 1e-9)
+
+
+def test_the_review_band_lies_below_the_ng_threshold() -> None:
+    calibration = calibrate([float(score) for score in range(100)], 0.05, 0.1)
+    held_out = np.array(calibration.good_raw_scores)
+    band = (held_out >= calibration.raw_ok_threshold) & (held_out < calibration.raw_threshold)
+    assert band.sum() == 10
+    assert calibrate(range(100), 0.05, 0).raw_ok_threshold == calibrate(range(100), 0.05, 0).raw_threshold
+
+
+def test_held_out_parts_that_all_score_the_same_still_give_a_scale() -> None:
+    calibration = calibrate([3.0] * 40, 0.05, 0.05)
+    assert score_of(calibration, 3.0) < 0.5 < score_of(calibration, 3.1)

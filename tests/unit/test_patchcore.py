@@ -1,0 +1,155 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from storage.errors import ImageUnreadable, ModelAltered, ModelError, ModelMissing, ScoreInvalid, TeachingFailed
+from workers.detectors.detector import Image, Prediction
+from workers.detectors.patchcore import PatchCore, PatchCoreConfiguration, teach
+from workers.detectors.registry import load
+from workers.detectors.registry import teach as teach_by_name
+
+CONFIGURATION = PatchCoreConfiguration(image_size=64, bank_size=100, target_false_reject_rate=0.1)
+
+
+def good_part(number: int) -> Image:
+    """Brushed metal: noise along one direction."""
+    random = np.random.default_rng(number)
+    lines = random.integers(100, 140, (96, 1)).repeat(96, axis=1) + random.integers(-5, 6, (96, 96))
+    return lines.astype(np.uint8)
+
+
+def scratched(number: int) -> Image:
+    image = good_part(number)
+    image[30:60, 40:46] = 255
+    return image
+
+
+@pytest.fixture(scope="module")
+def detector() -> PatchCore:
+    torch.set_num_threads(1)
+    return teach([good_part(number) for number in range(40)], configuration=CONFIGURATION, seed=3)
+
+
+def scored(detector: PatchCore, *images: Image) -> list[Prediction]:
+    answers = detector.predict(images)
+    assert all(isinstance(answer, Prediction) for answer in answers)
+    return [answer for answer in answers if isinstance(answer, Prediction)]
+
+
+def test_a_scratch_scores_above_the_threshold_and_a_good_part_below(detector: PatchCore) -> None:
+    bad, good = scored(detector, scratched(100), good_part(101))
+    assert good.anomaly_score < detector.ng_threshold <= bad.anomaly_score
+
+
+def test_the_map_is_highest_where_the_scratch_is(detector: PatchCore) -> None:
+    (bad,) = scored(detector, scratched(100))
+    row, column = np.unravel_index(int(bad.anomaly_map.argmax()), bad.anomaly_map.shape)
+    assert bad.anomaly_map.shape == (4, 4)
+    assert bad.anomaly_map.dtype == np.float32
+    assert row in (1, 2)
+    assert column in (1, 2)
+
+
+def test_a_score_does_not_depend_on_the_batch(detector: PatchCore) -> None:
+    images = [scratched(number) if number % 2 else good_part(number) for number in range(100, 108)]
+    together = scored(detector, *images)
+    alone = [scored(detector, image)[0] for image in images]
+    assert [one.raw_score for one in together] == [one.raw_score for one in alone]
+    assert all(np.array_equal(a.anomaly_map, b.anomaly_map) for a, b in zip(together, alone, strict=True))
+
+
+def test_a_loaded_model_gives_the_same_scores_to_the_last_bit(detector: PatchCore, tmp_path: Path) -> None:
+    sha256 = detector.save(tmp_path / "model")
+    loaded = load(tmp_path / "model", sha256)
+    images = [scratched(100), good_part(101)]
+    answers = loaded.predict(images)
+    assert [a.raw_score for a in answers if isinstance(a, Prediction)] == [
+        s.raw_score for s in scored(detector, *images)
+    ]
+    assert loaded.calibration == detector.calibration
+    assert loaded.version == detector.version
+    assert (loaded.ok_threshold, loaded.ng_threshold) == (detector.ok_threshold, detector.ng_threshold)
+    assert loaded.save(tmp_path / "again") == sha256
+
+
+def test_teaching_twice_with_one_seed_gives_the_same_weights(detector: PatchCore) -> None:
+    again = teach([good_part(number) for number in range(40)], configuration=CONFIGURATION, seed=3)
+    assert again.version == detector.version
+    assert again.calibration == detector.calibration
+
+
+@pytest.mark.parametrize("name", ["weights.safetensors", "model.yaml"])
+def test_an_altered_file_is_named_with_both_hashes(detector: PatchCore, tmp_path: Path, name: str) -> None:
+    sha256 = detector.save(tmp_path)
+    (tmp_path / name).write_bytes((tmp_path / name).read_bytes() + b" ")
+    with pytest.raises(ModelAltered) as caught:
+        load(tmp_path, sha256)
+    assert caught.value.path == tmp_path / name
+    assert caught.value.wanted in str(caught.value)
+    assert caught.value.found in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["weights.safetensors", "model.yaml"])
+def test_a_missing_file_is_named(detector: PatchCore, tmp_path: Path, name: str) -> None:
+    sha256 = detector.save(tmp_path)
+    (tmp_path / name).unlink()
+    with pytest.raises(ModelMissing, match=name):
+        load(tmp_path, sha256)
+
+
+def test_the_description_tells_an_auditor_how_the_thresholds_came_about(detector: PatchCore, tmp_path: Path) -> None:
+    detector.save(tmp_path)
+    described = yaml.safe_load((tmp_path / "model.yaml").read_text())
+    assert described["detector"] == "patchcore"
+    assert described["calibration"]["good_raw_scores"] == list(detector.calibration.good_raw_scores)
+    assert described["thresholds"] == {"ok": detector.ok_threshold, "ng": 0.5}
+    assert len(described["backbone"]["sha256"]) == 64
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 1, 3), (1, 700), (33, 47), (97, 65, 3)])
+@pytest.mark.parametrize("depth", [np.uint8, np.uint16])
+def test_odd_images_get_an_answer(detector: PatchCore, shape: tuple[int, ...], depth: type) -> None:
+    (answer,) = scored(detector, np.full(shape, 77, depth))
+    assert 0 <= answer.anomaly_score <= 1
+    assert np.isfinite(answer.anomaly_map).all()
+
+
+def test_an_image_that_cannot_be_scored_fails_alone(detector: PatchCore) -> None:
+    answers = detector.predict([good_part(101), np.zeros((0, 4), np.uint8), good_part(102)])
+    assert [type(answer) for answer in answers] == [Prediction, ImageUnreadable, Prediction]
+
+
+def test_a_score_that_is_not_a_number_is_that_images_failure(detector: PatchCore) -> None:
+    poisoned = detector.tensors | {"centre": torch.full_like(detector.tensors["centre"], torch.nan)}
+    broken = PatchCore(CONFIGURATION, poisoned, detector.calibration, detector.created_at, detector.backbone)
+    (answer,) = broken.predict([good_part(101)])
+    assert isinstance(answer, ScoreInvalid)
+
+
+def test_too_few_known_good_images_are_refused_with_how_many_are_needed() -> None:
+    with pytest.raises(TeachingFailed, match="at least 19") as caught:
+        teach([good_part(number) for number in range(5)], configuration=CONFIGURATION)
+    assert (caught.value.needed, caught.value.given) == (19, 5)
+
+
+def test_a_taught_image_that_is_none_is_named_by_its_number() -> None:
+    with pytest.raises(TeachingFailed, match="known-good image 2"):
+        teach([good_part(0), np.zeros((0, 4), np.uint8)], configuration=CONFIGURATION)
+
+
+def test_an_unknown_detector_is_answered_with_those_there_are() -> None:
+    with pytest.raises(ModelError, match=r'"guess"; allowed: patchcore'):
+        teach_by_name("guess", [], image_size=64, target_false_reject_rate=0.1, review_share=0.1, seed=0)
+
+
+def test_progress_counts_the_images() -> None:
+    counted: list[int] = []
+    images = (good_part(number) for number in range(20))
+    teach(images, configuration=replace(CONFIGURATION, bank_size=10), progress=counted.append)
+    assert counted[-1] == 20

@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 
 CHECK_SECONDS = 1.0
 ANSWER_SECONDS = 3.0
-HOT_WAIT_SECONDS = 0.006
+HOT_WAIT_SECONDS = 0.05  # a frame is offered while its event is on the way
 PENDING_CALLS = 256  # to a worker that is restarting; hot frames beyond them are not offered
 STALLED_SECONDS = 60.0  # a loop that has not come round for this long is stuck: the worker is replaced
 LONG_STATES = ("starting", "loading", "teaching", "opening")  # may be busy for longer than that

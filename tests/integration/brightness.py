@@ -22,6 +22,8 @@ class Brightness:
     version: str = "1"
     name: str = "brightness"
     image_size: int = 32
+    ok_threshold: float = 0.4
+    ng_threshold: float = 0.6
     calibration: Calibration = CALIBRATION
     batches: list[int] = field(default_factory=list)
 

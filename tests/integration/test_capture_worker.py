@@ -197,7 +197,7 @@ def test_a_live_part_that_could_not_be_told_is_told_as_it_was_captured(bench: Be
     class CutOff(EventLog):
         """A log whose connection breaks while it tells."""
 
-        def publish_and_acknowledge(self, *arguments: object) -> None:  # type: ignore[override]
+        def publish_and_acknowledge(self, *arguments: object) -> None:
             if failures:
                 raise failures.pop()
             telling(*arguments)  # type: ignore[arg-type]  # handed on as they are
@@ -307,7 +307,7 @@ def producing(producer: TriggerProducer) -> Iterator[threading.Thread]:
 
 
 def length(bench: Bench) -> int:
-    return bench.log.client.xlen(bench.key)  # type: ignore[return-value]  # not awaited
+    return bench.log.client.xlen(bench.key)
 
 
 def test_an_interval_never_runs_ahead_of_its_station(bench: Bench) -> None:

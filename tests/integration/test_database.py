@@ -26,7 +26,7 @@ def own_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPos
 
 def works(database: Database) -> bool:
     with database.begin() as session:
-        return session.scalar(text("SELECT 1")) == 1
+        return bool(session.scalar(text("SELECT 1")) == 1)
 
 
 def end_my_connection(database: Database, server: EmbeddedPostgres) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import select
@@ -47,7 +48,7 @@ class Bench:
         log.create_group(self.keys, "record")
         log.create_group(self.keys[1:], "inference")
 
-    def part(self, shade: int = 0, **facts: object) -> FrameCaptured:
+    def part(self, shade: int = 0, **facts: Any) -> FrameCaptured:
         return self.plant.captured(self.plant.trigger(**facts), self.frame(shade))
 
     def frame(self, shade: int) -> FrameFacts:
@@ -67,8 +68,8 @@ class Bench:
             return {row.inspection_id: (row.verdict, row.reason) for row in session.scalars(select(InspectionVerdict))}
 
     def completed(self) -> list[InspectionCompleted]:
-        rows = self.log.client.xrange(self.log.key(InspectionCompleted))
-        return [InspectionCompleted.model_validate_json(fields[b"body"]) for _, fields in rows]  # type: ignore[union-attr]
+        rows: Any = self.log.client.xrange(self.log.key(InspectionCompleted))
+        return [InspectionCompleted.model_validate_json(fields[b"body"]) for _, fields in rows]
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -13,6 +14,7 @@ from fastapi.testclient import TestClient
 from hypothesis import HealthCheck, given, settings
 from prometheus_client.parser import text_string_to_metric_families
 from schemathesis.checks import not_a_server_error
+from schemathesis.core.result import Ok
 from schemathesis.specs.openapi.checks import content_type_conformance, status_code_conformance
 
 from orchestrator.health import LineHealth, disk_health
@@ -73,7 +75,7 @@ def client(up: Served) -> Iterator[TestClient]:
         yield client
 
 
-def record(up: Served, **facts: object) -> str:
+def record(up: Served, **facts: Any) -> str:
     event = up.plant.decided(up.plant.captured(up.plant.trigger(**facts)))
     with up.database.begin() as session:
         records.record_verdicts(session, [event])
@@ -239,16 +241,16 @@ def test_an_unforeseen_error_is_logged_and_not_shown(client: TestClient, up: Ser
 
 def test_no_request_the_description_allows_is_a_server_error(up: Served) -> None:
     schema = schemathesis.openapi.from_asgi("/openapi.json", web_app(up))
-    operations = [found.ok() for found in schema.get_all_operations()]
+    operations = [found.ok() for found in schema.get_all_operations() if isinstance(found, Ok)]
     assert len(operations) >= 7
     for operation in operations:
         ask_as_described(operation)
 
 
-def ask_as_described(operation: schemathesis.APIOperation) -> None:  # type: ignore[type-arg]
+def ask_as_described(operation: Any) -> None:
     @settings(max_examples=20, deadline=None, database=None, suppress_health_check=list(HealthCheck))
     @given(case=operation.as_strategy())
-    def ask(case: schemathesis.Case) -> None:
+    def ask(case: Any) -> None:
         case.call_and_validate(checks=[not_a_server_error, content_type_conformance, status_code_conformance])
 
     ask()

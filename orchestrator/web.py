@@ -95,6 +95,7 @@ def answered_with(status: int, description: str) -> dict[int | str, dict[str, An
 INVALID = answered_with(422, "What was sent is not as described.")
 AWAY = answered_with(503, "A service does not answer; nothing was lost, ask again.")
 PROBLEMS = {
+    **answered_with(400, "The body cannot be read."),
     **answered_with(404, "There is none."),
     **answered_with(413, f"The body has more than {BODY_BYTES} bytes."),
     **INVALID,

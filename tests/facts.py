@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
 import cv2
@@ -37,7 +38,7 @@ class Plant:
     run_id: UUID
     recipe_id: int
 
-    def trigger(self, number: int = 1, **facts: object) -> Trigger:
+    def trigger(self, number: int = 1, **facts: Any) -> Trigger:
         told = {
             "inspection_id": new_id(),
             "station": STATION,

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import text
@@ -90,10 +91,10 @@ def tell(log: EventLog, plant: Plant, count: int) -> str:
 def deliveries(log: EventLog) -> dict[int, int]:
     """By trigger number, of what is pending."""
     key = log.key(FrameCaptured)
-    bodies = {id: fields for id, fields in log.client.xrange(key)}  # type: ignore[union-attr]  # rows
-    rows = log.client.xpending_range(key, "inference", min="-", max="+", count=1000)
-    found = {}
-    for row in rows:  # type: ignore[union-attr]  # rows
+    entries: Any = log.client.xrange(key)
+    rows: Any = log.client.xpending_range(key, "inference", min="-", max="+", count=1000)
+    bodies, found = dict(entries), {}
+    for row in rows:
         body = FrameCaptured.model_validate_json(bodies[row["message_id"]][b"body"])
         found[body.trigger.trigger_number] = row["times_delivered"]
     return found
@@ -295,8 +296,8 @@ def test_thirty_kills_lose_nothing_and_double_nothing(
     with database.begin() as session:
         worked = session.scalars(text("SELECT number FROM worked ORDER BY number")).all()
     assert worked == list(range(1, PARTS + 1))
-    rows = log.client.xrange(log.key(InspectionDecided))
-    told = [InspectionDecided.model_validate_json(fields[b"body"]) for _, fields in rows]  # type: ignore[union-attr]
+    rows: Any = log.client.xrange(log.key(InspectionDecided))
+    told = [InspectionDecided.model_validate_json(fields[b"body"]) for _, fields in rows]
     assert {event.trigger.trigger_number for event in told} == set(range(1, PARTS + 1))
     assert log.dead_count() == 0
 

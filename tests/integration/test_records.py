@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -100,17 +101,17 @@ def test_a_score_that_is_no_number_is_no_event(plant: Plant) -> None:
             prediction(frame(), score)
 
 
+WRONG: dict[str, dict[str, Any]] = {
+    "station": {"station": "nowhere"},
+    "run_id": {"run_id": new_id()},
+    "number": {"number": 2**70},
+    "part_id": {"part_id": "".join(map(chr, range(300, 9000)))},  # longer than an index takes
+}
+
+
 @pytest.mark.parametrize("wrong", ["station", "run_id", "score", "model", "number", "part_id"])
 def test_what_postgres_refuses_is_no_outage(database: Database, plant: Plant, wrong: str) -> None:
-    event = plant.decided(
-        plant.captured(
-            plant.trigger(
-                **{"station": {"station": "nowhere"}, "run_id": {"run_id": new_id()}}.get(wrong, {}),
-                **{"number": {"number": 2**70}}.get(wrong, {}),
-                **{"part_id": {"part_id": "".join(map(chr, range(300, 9000)))}}.get(wrong, {}),
-            )
-        )
-    )
+    event = plant.decided(plant.captured(plant.trigger(**WRONG.get(wrong, {}))))
     if wrong == "score":
         event = event.model_copy(update={"predictions": (prediction(event.frames[0], 1.5),)})
     if wrong == "model":
@@ -185,6 +186,6 @@ def test_the_life_of_a_part_is_found_by_its_name_its_inspection_and_its_image(da
             assert [row["camera"] for row in audit.part(session, name)] == ["side", "top"]
         assert len(audit.image(session, event.frames[1].sha256.upper())) == 1
         assert len(audit.image(session, event.frames[1].md5)) == 1
-        newest = audit.newest(session, 1)
-        assert audit.newest(session, 5, newest[0]["inspection_id"])[0]["part_id"] == "A1"
+        newest, older = audit.newest(session, 2)
+        assert audit.newest(session, 5, newest["inspection_id"]) == [older]
         assert audit.part(session, "' OR 1=1 --") == []

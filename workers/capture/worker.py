@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 from storage.errors import ImageUnreadable, InspectionFailed, Overloaded, StaleTrigger, StopAsked
 from storage.events import FrameCaptured, FrameFacts, InspectionDecided, PartTriggered, Trigger, Verdict, now
+from storage.image_store import UNREADABLE_SUFFIX
 from storage.images import SUFFIXES, ImageFacts, ImageStore, decode, describe, encode
 from storage.stream import Entry, EventLog
 from workers.capture.camera import Camera, Frame, Shot
@@ -185,7 +186,7 @@ class CaptureWorker:
             data = encode(frame.pixels, self.plan.image_format, self.plan.jpeg_quality)
         facts = facts_of(data)
         self.pool.submit(logged, self.keep_hot, trigger, frame.camera, data)
-        stored = self.store.put(data, SUFFIXES.get(facts.media_type, ".bin"))
+        stored = self.store.put(data, SUFFIXES.get(facts.media_type, UNREADABLE_SUFFIX))
         self.pool.submit(logged, self.store.make_durable, [stored.sha256])
         return FrameFacts(
             camera=frame.camera,

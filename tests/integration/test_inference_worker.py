@@ -1,0 +1,234 @@
+"""Inference on real services: what cannot be scored is that part's ERROR alone, and models change between batches."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from storage import records
+from storage.errors import DiskFull, ModelAltered, ModelError, ModelMissing
+from storage.events import FrameCaptured, FrameFacts, InspectionDecided, Verdict
+from storage.images import ImageStore, describe
+from storage.stream import EventLog
+from tests.facts import MODEL, RECIPE, Plant, frame, model, picture
+from tests.integration.brightness import CRASH, NOT_A_NUMBER, REFUSED, Brightness
+from workers.consumer import Delivery
+from workers.detectors.detector import Detector
+from workers.hot import NoHotFrames
+from workers.inference.heatmap import decode_map
+from workers.inference.plan import RecipePlan
+from workers.inference.worker import Champions, InferenceWorker
+
+
+class Bench:
+    """An inference worker with a detector made by hand, and what it decided."""
+
+    def __init__(self, log: EventLog, stream_url: str, plant: Plant, folder: Path, **arguments: object) -> None:
+        self.log, self.plant, self.store = log, plant, ImageStore(folder / "images")
+        self.loaded: list[str] = []
+        self.broken: dict[str, ModelError] = {}
+        facts = {
+            "stream_url": stream_url,
+            "database_url": plant.database.url,
+            "images": folder / "images",
+            "models": folder / "models",
+            "minimum_free_bytes": 0,
+            "maximum_megapixels": 1.0,
+            "minimum_side_pixels": 8,
+            "recipes": {RECIPE: RecipePlan(image_size=32, sample_rate=0.0)},
+            "delivery": Delivery("inference", "inference-0", batch_size=32),
+            "hot": NoHotFrames(),
+            "device": "cpu",
+            "threads": 1,
+        }
+        self.worker = InferenceWorker(**{**facts, **arguments})  # type: ignore[arg-type]  # facts by name
+        self.worker.champions = Champions(self.worker.database, folder / "models", list(self.worker.recipes), self.load)
+        self.key, self.told = log.key(FrameCaptured), log.key(InspectionDecided)
+        log.create_group([self.key], "inference")
+        log.create_group([self.told], "record")
+
+    def load(self, folder: Path, sha256: str) -> Detector:
+        self.loaded.append(folder.name)
+        if folder.name in self.broken:
+            raise self.broken[folder.name]
+        return Brightness(version=folder.name)
+
+    def refresh(self) -> None:
+        self.worker.champions.look_at = 0.0
+        self.worker.refresh()
+
+    def part(self, *shades: int | bytes, **facts: object) -> FrameCaptured:
+        frames = [self.frame(f"camera-{place}", shade) for place, shade in enumerate(shades, 1)]
+        event = self.plant.captured(None, *frames)
+        return event.model_copy(update={"frames": tuple(frames), **facts})
+
+    def frame(self, camera: str, content: int | bytes) -> FrameFacts:
+        data = picture(content) if isinstance(content, int) else content
+        stored = self.store.put(data, ".png")
+        facts = {"width": 0, "height": 0}
+        if isinstance(content, int) or len(content) > 100:
+            seen = describe(data)
+            facts = {"width": seen.width, "height": seen.height}
+        return frame(camera, data, sha256=stored.sha256, **facts)
+
+    def decide(self, *parts: FrameCaptured) -> list[InspectionDecided]:
+        self.refresh()
+        self.log.publish(*parts)
+        self.worker.handle(self.log.read("inference", "inference-0", [self.key], 100, 10))
+        entries = self.log.read("record", "r", [self.told], 100, 10)
+        assert self.log.backlog(self.key, "inference") == 0
+        decided = [entry.event for entry in entries]
+        assert [event.trigger.inspection_id for event in decided] == [part.trigger.inspection_id for part in parts]  # type: ignore[attr-defined]
+        return decided  # type: ignore[return-value]  # decisions alone are told there
+
+    @property
+    def detector(self) -> Brightness:
+        return self.worker.champions.loaded[RECIPE].detector  # type: ignore[return-value]  # made above
+
+
+@pytest.fixture
+def bench(log: EventLog, stream_url: str, plant: Plant, tmp_path: Path) -> Bench:
+    return Bench(log, stream_url, plant, tmp_path)
+
+
+def test_a_batch_is_one_forward_pass_and_each_part_gets_its_own_verdict(bench: Bench) -> None:
+    decided = bench.decide(bench.part(20), bench.part(120), bench.part(240), bench.part(20, 240))
+    assert [event.verdict for event in decided] == ["OK", "REVIEW", "NG", "NG"]
+    assert bench.detector.batches == [5]
+    assert decided[3].reason.startswith("camera-2: anomaly score 0.9600 >= NG threshold")
+    assert {facts.model_version for event in decided for facts in event.predictions} == {MODEL}
+    assert {"inference_queue", "fetch", "score"} <= decided[0].stage_milliseconds.keys()
+
+
+def test_the_map_is_kept_for_what_a_person_may_look_at(bench: Bench) -> None:
+    good, bad = bench.decide(bench.part(20), bench.part(240))
+    assert good.predictions[0].map_sha256 is None
+    kept = bad.predictions[0].map_sha256
+    assert kept is not None
+    assert decode_map(bench.store.get(kept)) == pytest.approx(0.96, abs=1e-4)
+
+
+@pytest.mark.parametrize("shade", [REFUSED, NOT_A_NUMBER])
+def test_a_score_that_is_no_number_is_an_error_of_that_part_alone(bench: Bench, shade: int) -> None:
+    good, bad, mixed = bench.decide(bench.part(20), bench.part(shade), bench.part(20, shade))
+    assert (good.verdict, bad.verdict, mixed.verdict) == ("OK", "ERROR", "ERROR")
+    assert bad.predictions == mixed.predictions == () and bad.frames
+
+
+def test_an_image_that_cannot_be_read_is_an_error_that_says_why(bench: Bench) -> None:
+    missing, altered = bench.part(20), bench.part(21)
+    missing = missing.model_copy(update={"frames": (frame("camera-1", b"never stored"),)})
+    path = bench.store.path(altered.frames[0].sha256)
+    path.write_bytes(picture(22))
+    cut = picture(23)[:60]
+    huge, tiny = picture(24, 1200, 1200), picture(25, 4, 60)
+    parts = [missing, altered, bench.part(cut), bench.part(b"no image"), bench.part(huge), bench.part(tiny)]
+    decided = bench.decide(bench.part(20), *parts, bench.part())
+    assert [event.verdict for event in decided] == ["OK"] + ["ERROR"] * 7
+    for event, words in zip(
+        decided[1:],
+        ["not there", "altered", "", "", "megapixels", "minimum_side_pixels", "no view"],
+        strict=True,
+    ):
+        assert words in event.reason and event.reason
+
+
+def test_a_recipe_that_is_not_configured_is_an_error(bench: Bench) -> None:
+    good, lost = bench.decide(bench.part(20), bench.part(20, recipe="unknown"))
+    assert (good.verdict, lost.verdict) == ("OK", "ERROR")
+    assert "recipe unknown is not in the configuration" in lost.reason
+
+
+def test_a_batch_of_which_nothing_can_be_read_is_not_scored(bench: Bench) -> None:
+    (decided,) = bench.decide(bench.part(b"no image"))
+    assert decided.verdict is Verdict.ERROR
+    assert bench.detector.batches == []
+
+
+def test_a_deployment_between_two_batches_changes_the_model(bench: Bench) -> None:
+    (before,) = bench.decide(bench.part(100))
+    deploy(bench.plant, "second", ok_threshold=0.1, ng_threshold=0.2)
+    (after,) = bench.decide(bench.part(100))
+    assert (before.verdict, after.verdict) == ("REVIEW", "NG")
+    assert after.predictions[0].model_version == "second"
+    assert bench.loaded == [MODEL, "second"]
+    assert bench.worker.status.facts["models"] == {RECIPE: "second"}
+
+
+def test_a_model_that_was_altered_leaves_the_one_before_at_work(bench: Bench) -> None:
+    bench.decide(bench.part(20))
+    bench.broken["second"] = ModelAltered(Path("second"), "0" * 64, "1" * 64)
+    deploy(bench.plant, "second")
+    (decided,) = bench.decide(bench.part(20))
+    assert decided.predictions[0].model_version == MODEL
+
+
+def test_thresholds_that_make_no_sense_are_not_used(bench: Bench) -> None:
+    bench.decide(bench.part(20))
+    for id, ok, ng in (("swapped", 0.9, 0.1), ("blank", float("nan"), 0.5)):
+        deploy(bench.plant, id, ok_threshold=ok, ng_threshold=ng)
+        (decided,) = bench.decide(bench.part(20))
+        assert decided.predictions[0].model_version == MODEL
+
+
+def test_without_any_usable_model_the_worker_holds_and_judges_nothing(bench: Bench) -> None:
+    bench.broken[MODEL] = ModelAltered(Path("first"), "0" * 64, "1" * 64)
+    for _ in range(2):
+        with pytest.raises(ModelAltered):
+            bench.worker.refresh()
+    bench.broken.clear()
+    bench.worker.refresh()
+    assert bench.decide(bench.part(20))[0].verdict is Verdict.OK
+
+
+def test_a_recipe_whose_model_cannot_be_used_keeps_no_other_from_its_model(
+    log: EventLog, stream_url: str, plant: Plant, tmp_path: Path
+) -> None:
+    recipes = {"another": RecipePlan(32, 0.0), RECIPE: RecipePlan(32, 0.0)}
+    bench = Bench(log, stream_url, plant, tmp_path, recipes=recipes)
+    with pytest.raises(ModelMissing, match="recipe another"):
+        bench.worker.refresh()
+    assert list(bench.worker.champions.loaded) == [RECIPE]
+
+
+def test_a_full_disk_holds_the_batch_and_nothing_is_told_twice(bench: Bench) -> None:
+    bench.refresh()
+    bench.log.publish(bench.part(20), bench.part(240))
+    entries = bench.log.read("inference", "inference-0", [bench.key], 10, 10)
+    bench.worker.store.minimum_free_bytes = 1 << 60
+    for _ in range(2):
+        with pytest.raises(DiskFull):
+            bench.worker.handle(entries)
+    assert bench.log.client.xlen(bench.told) == 0
+    bench.worker.store.minimum_free_bytes = 0
+    bench.worker.handle(entries)
+    assert bench.log.client.xlen(bench.told) == 2
+
+
+def test_a_detector_that_crashes_leaves_the_entries_and_is_buried_as_error(bench: Bench) -> None:
+    bench.refresh()
+    bench.log.publish(bench.part(20), bench.part(CRASH))
+    entries = bench.log.read("inference", "inference-0", [bench.key], 10, 10)
+    with pytest.raises(MemoryError):
+        bench.worker.handle(entries)
+    assert bench.log.backlog(bench.key, "inference") == 2
+    (buried,) = bench.worker.bury(entries[1], "set aside")
+    assert (buried.verdict, buried.reason, len(buried.frames)) == (Verdict.ERROR, "inference: set aside", 1)
+
+
+def test_sampled_parts_are_reviewed_and_a_repeat_samples_the_same(
+    log: EventLog, stream_url: str, plant: Plant, tmp_path: Path
+) -> None:
+    recipes = {RECIPE: RecipePlan(image_size=32, sample_rate=0.5)}
+    bench = Bench(log, stream_url, plant, tmp_path, recipes=recipes)
+    parts = [bench.part(20) for _ in range(30)]
+    first, again = bench.decide(*parts), bench.decide(*parts)
+    assert {event.verdict for event in first} == {Verdict.OK, Verdict.REVIEW}
+    assert [event.verdict for event in first] == [event.verdict for event in again]
+
+
+def deploy(plant: Plant, id: str, **facts: object) -> None:
+    with plant.database.begin() as session:
+        records.register_model(session, model(id, **facts))
+        records.deploy(session, RECIPE, id, "test", "newer")

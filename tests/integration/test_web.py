@@ -1,0 +1,256 @@
+"""The web port on a real database and log: every route, and every wrong way to ask."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pytest
+import schemathesis
+from fastapi.testclient import TestClient
+from hypothesis import HealthCheck, given, settings
+from prometheus_client.parser import text_string_to_metric_families
+from schemathesis.checks import not_a_server_error
+from schemathesis.core.result import Ok
+from schemathesis.specs.openapi.checks import content_type_conformance, status_code_conformance
+
+from orchestrator.health import LineHealth, disk_health
+from orchestrator.monitor import ServiceState
+from orchestrator.supervisor import WorkerHealth
+from orchestrator.tally import Tally
+from orchestrator.web import BODY_BYTES, web_app
+from storage import records
+from storage.database import Database
+from storage.events import InspectionCompleted, PartTriggered
+from storage.stream import EventLog
+from tests.facts import MODEL, RECIPE, STATION, Plant
+from tests.unit.configuration_files import STATION as STATION_FILE
+from tests.unit.configuration_files import load
+from workers.recorder import completed
+
+PROBLEM = "application/problem+json"
+FACTS = {
+    "models": {RECIPE: MODEL},
+    "cameras": {"top": {"state": "up"}},
+    "triggers": {"top": {"triggers": 2, "frames": 1}},
+}
+
+
+class Served:
+    """A line as the web port sees it: real database and log, workers as told."""
+
+    def __init__(self, plant: Plant, log: EventLog, folder: Path) -> None:
+        self.settings = load(folder, STATION_FILE).settings
+        self.plant, self.database, self.log, self.tally, self.folder = plant, plant.database, log, Tally(), folder
+        self.worker = WorkerHealth(f"capture-{STATION}", "capture", pid=1, state="running", facts=FACTS)
+
+    @property
+    def run_id(self) -> UUID:
+        return self.plant.run_id
+
+    def health(self) -> LineHealth:
+        return LineHealth(
+            line="line-1",
+            run_id=str(self.run_id),
+            code_version="test",
+            uptime_seconds=1.0,
+            workers=[self.worker],
+            services=[ServiceState("postgres", True, 0, "answers")],
+            disk=disk_health(self.folder, 0),
+            tally=self.tally.shown(),
+        )
+
+
+@pytest.fixture
+def up(plant: Plant, log: EventLog, tmp_path: Path) -> Served:
+    return Served(plant, log, tmp_path)
+
+
+@pytest.fixture
+def client(up: Served) -> Iterator[TestClient]:
+    with TestClient(web_app(up), raise_server_exceptions=False) as client:
+        yield client
+
+
+def record(up: Served, **facts: Any) -> str:
+    event = up.plant.decided(up.plant.captured(up.plant.trigger(**facts)))
+    with up.database.begin() as session:
+        records.record_verdicts(session, [event])
+    return str(event.trigger.inspection_id)
+
+
+def test_the_process_lives_and_says_which_code_it_is(client: TestClient) -> None:
+    assert client.get("/healthz").json() == client.get("/health").json() == {"status": "alive"}
+    assert client.get("/version").json()["version"]
+
+
+def test_readiness_is_told_check_by_check(client: TestClient, up: Served) -> None:
+    answer = client.get("/readyz")
+    assert answer.status_code == 200
+    assert set(answer.json()["checks"]) == {"postgres", "disk", f"capture-{STATION}", "model"}
+    up.worker = WorkerHealth("record", "record", state="held", detail="no room")
+    answer = client.get("/readyz")
+    assert answer.status_code == 503
+    assert answer.json()["checks"]["record"] == {"ok": False, "detail": "held: no room"}
+    assert answer.json()["checks"]["model"]["ok"] is False
+
+
+def test_the_metrics_can_be_read_by_prometheus(client: TestClient, up: Served) -> None:
+    up.tally.follow(up.log)
+    up.log.publish(*(completed(up.plant.decided(score=score)) for score in (0.1, 0.5, 0.9)))
+    up.tally.follow(up.log)
+    up.log.create_group([up.log.key(InspectionCompleted)], "outputs")
+    answer = client.get("/metrics")
+    assert answer.status_code == 200 and answer.headers["content-type"].startswith("text/plain")
+    families = {family.name: family for family in text_string_to_metric_families(answer.text)}
+    parts = {sample.labels["verdict"]: sample.value for sample in families["adline_parts"].samples}
+    assert parts == {"OK": 1, "REVIEW": 1, "NG": 1}
+    buckets = [s.value for s in families["adline_stage_latency_seconds"].samples if s.labels.get("le") == "+Inf"]
+    assert buckets and all(value == 3 for value in buckets)
+    for name in ("adline_camera_up", "adline_triggers", "adline_frames", "adline_stream_pending", "adline_stream_lag"):
+        assert families[name].samples, name
+    for name in ("adline_stream_dead", "adline_queue_open", "adline_queue_oldest_seconds", "adline_ready"):
+        assert families[name].samples, name
+    assert families["adline_model_info"].samples[0].labels["version"] == MODEL
+    assert families["adline_storage_free_bytes"].samples[0].value > 0
+
+
+def test_the_status_is_what_the_command_shows(client: TestClient) -> None:
+    status = client.get("/api/v1/status").json()
+    assert (status["line"], status["state"], status["parts"]) == ("line-1", "running", 0)
+
+
+def test_parts_are_listed_newest_first_and_page_by_page(client: TestClient, up: Served) -> None:
+    ids = sorted((record(up, part_id=f"A{number}") for number in range(3)), reverse=True)
+    listed = client.get("/api/v1/parts", params={"limit": 2}).json()
+    assert [part["inspection_id"] for part in listed] == ids[:2]
+    rest = client.get("/api/v1/parts", params={"before": ids[1]}).json()
+    assert [part["inspection_id"] for part in rest] == ids[2:]
+
+
+def test_a_part_is_found_by_its_name_and_by_its_inspection(client: TestClient, up: Served) -> None:
+    inspection_id = record(up, part_id="A 1/ö")
+    record(up, part_id="B2")
+    assert client.get("/api/v1/parts/B2").json()[0]["verdict"] == "OK"
+    assert client.get(f"/api/v1/parts/{inspection_id}").json()[0]["part_id"] == "A 1/ö"
+
+
+def test_a_trigger_is_told_with_its_number_and_the_stations_product(client: TestClient, up: Served) -> None:
+    up.settings = up.settings.model_copy(
+        update={"stations": (up.settings.stations[0].model_copy(update={"product": "bracket"}),)}
+    )
+    answer = client.post(f"/api/v1/stations/{STATION}/trigger", json={"part_id": "A1", "lot": "L"})
+    assert answer.status_code == 202
+    assert (answer.json()["trigger_number"], answer.json()["product"]) == (1, "bracket")
+    key = up.log.key(PartTriggered, STATION)
+    up.log.create_group([key], "capture")
+    (entry,) = up.log.read("capture", "c", [key], 10, 10)
+    assert json.loads(entry.event.trigger.model_dump_json()) == answer.json()  # type: ignore[attr-defined]  # a trigger
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "/nowhere", 404),
+        ("GET", "/api/v1/parts/unknown", 404),
+        ("GET", "/api/v1/parts/..%2f..%2fetc%2fpasswd", 404),
+        ("GET", "/api/v1/parts/%00", 422),
+        ("GET", "/api/v1/parts/" + "x" * 201, 422),
+        ("GET", "/api/v1/parts?limit=0", 422),
+        ("GET", "/api/v1/parts?limit=99999999999999999999999", 422),
+        ("GET", "/api/v1/parts?before=yesterday", 422),
+        ("POST", "/healthz", 405),
+        ("GET", f"/api/v1/stations/{STATION}/trigger", 405),
+        ("POST", "/api/v1/stations/nowhere/trigger", 404),
+        ("POST", "/api/v1/stations/%00/trigger", 404),
+    ],
+)
+def test_what_is_refused_is_refused_in_one_shape(client: TestClient, method: str, path: str, status: int) -> None:
+    answer = client.request(method, path, json={} if method == "POST" else None)
+    assert answer.status_code == status
+    assert answer.headers["content-type"] == PROBLEM
+    assert answer.json()["status"] == status and answer.json()["title"] and answer.json()["detail"]
+    assert status != 405 or answer.headers["allow"]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"null",
+        b'{"part_id": 7}',
+        b'{"part_id": ""}',
+        b'{"part_id": "a\\u0000b"}',
+        b'{"part_id": "\\ud800"}',
+        b'{"part_id": "a\\nb"}',
+        b'{"serial": "A1"}',
+        b'{"part_id": "' + b"x" * 201 + b'"}',
+        b"\xff\xfe",
+        b"[" * 50_000,
+    ],
+)
+def test_a_trigger_that_is_not_as_described_is_not_told(client: TestClient, up: Served, body: bytes) -> None:
+    answer = client.post(
+        f"/api/v1/stations/{STATION}/trigger", content=body, headers={"content-type": "application/json"}
+    )
+    assert answer.status_code in (400, 422) and answer.headers["content-type"] == PROBLEM
+    assert up.log.client.xlen(up.log.key(PartTriggered, STATION)) == 0
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_a_huge_body_is_refused_before_it_is_read(client: TestClient, streamed: bool) -> None:
+    sent = []
+
+    def chunks() -> Iterator[bytes]:
+        for _ in range(1000):
+            sent.append(BODY_BYTES)
+            yield b" " * BODY_BYTES
+
+    content = chunks() if streamed else b" " * (BODY_BYTES + 1)
+    answer = client.post(f"/api/v1/stations/{STATION}/trigger", content=content)
+    assert (answer.status_code, answer.headers["content-type"]) == (413, PROBLEM)
+
+
+def test_a_database_that_is_away_is_said_and_the_health_still_answers(client: TestClient, up: Served) -> None:
+    up.database = Database("postgresql://u:secret@127.0.0.1:1/x")
+    up.log = EventLog("unix:///nowhere/valkey.sock")
+    for method, path in (
+        ("GET", "/api/v1/parts"),
+        ("GET", "/api/v1/parts/A1"),
+        ("POST", f"/api/v1/stations/{STATION}/trigger"),
+    ):
+        answer = client.request(method, path, json={} if method == "POST" else None)
+        assert (answer.status_code, answer.headers["content-type"]) == (503, PROBLEM)
+        assert "secret" not in answer.text
+    metrics = client.get("/metrics")
+    assert metrics.status_code == 200 and "adline_stream_lag" not in metrics.text
+    assert client.get("/healthz").status_code == 200
+
+
+def test_an_unforeseen_error_is_logged_and_not_shown(client: TestClient, up: Served) -> None:
+    up.tally = None  # type: ignore[assignment]  # nothing can be shown now
+    answer = client.get("/api/v1/status")
+    assert (answer.status_code, answer.headers["content-type"]) == (500, PROBLEM)
+    assert "NoneType" not in answer.json()["detail"]
+
+
+def test_no_request_the_description_allows_is_a_server_error(up: Served) -> None:
+    schema = schemathesis.openapi.from_asgi("/openapi.json", web_app(up))
+    operations = [found.ok() for found in schema.get_all_operations() if isinstance(found, Ok)]
+    assert len(operations) >= 7
+    for operation in operations:
+        ask_as_described(operation)
+
+
+def ask_as_described(operation: Any) -> None:
+    @settings(max_examples=20, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+    @given(case=operation.as_strategy())
+    def ask(case: Any) -> None:
+        case.call_and_validate(checks=[not_a_server_error, content_type_conformance, status_code_conformance])
+
+    ask()

@@ -60,5 +60,5 @@ def in_words(report: dict[str, Any]) -> str:
         f"{report['frame']}: line {report['pipeline_parts_per_second']} parts/s, bare loop "
         f"{report['bare_parts_per_second']} parts/s: efficiency {report['efficiency']}\n"
         f"at {report['half_load_parts_per_second']} parts/s: overhead p50 {overhead['p50']} ms, "
-        f"p99 {overhead['p99']} ms over the bare {report['bare_ms']} ms; stages (median):\n{stages}"
+        f"p99 {overhead['p99']} ms over the bare loop's {report['bare_ms']['half_load']} ms; stages (median):\n{stages}"
     )

@@ -52,20 +52,19 @@ def run(loaded: Loaded, parts: int, terminal: IO[str], quiet: bool) -> dict[str,
     with Live(display, console=console, auto_refresh=False, transient=False) as live:
 
         def say(step: str) -> None:
+            stopping.listen()  # again and again: Ray sets handlers of its own while it starts
             stopping.raise_if_asked()
             display.step = step
             live.refresh()
 
-        stopping.listen()  # before Ray is up, for a stop while starting
         with line(loaded, Options(parts=parts), say) as up:
-            stopping.listen()  # Ray set its own handlers
             display.up = up
             shown_at = 0.0
             while not stopping.asked.wait(POLL_SECONDS):
                 if time.monotonic() - shown_at > SHOW_SECONDS:
                     shown_at = time.monotonic()
                     live.refresh()
-                if parts and up.recorded() >= parts:
+                if parts and up.enough(parts):
                     break
             display.step = "stopping: what is in flight is recorded"
             live.refresh()

@@ -7,9 +7,10 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from statistics import median
@@ -63,46 +64,64 @@ def bench_pipeline(
     with line(quiet(loaded), Options(plan=plan, web=False), say) as up, bare_loop(up, files, size) as bare:
         trigger = Triggers(up)
         trigger.give(WARM_PARTS, 0.0)
-        saturated, alone = [], []
+        figures = Figures(size)
         for number in range(ROUNDS):
-            say(f"round {number + 1} of {ROUNDS}: line, then bare loop")
-            saturated.append(rate_of(trigger.give(parts // ROUNDS, 0.0)))
-            alone.append(bare.score(parts // ROUNDS))
-        pipeline = median(saturated)
-        half = per_second or HALF * pipeline
-        say(f"half load: {half:.1f} parts/s")
-        loaded_parts = trigger.give(parts // 2, 60 * half)
-        milliseconds = [one for run in alone for one in run]
-        return report(pipeline, saturated, milliseconds, loaded_parts, half, size)
+            say(f"full speed, round {number + 1} of {ROUNDS}: line, then bare loop")
+            figures.full_rates.append(rate_of(trigger.give(parts // ROUNDS, 0.0)))
+            figures.full_bare += bare.score(parts // ROUNDS, 0.0)
+        half = per_second or HALF * median(figures.full_rates)
+        rest_seconds = max(0.0, 1 / half - median(figures.full_bare) / 1000)
+        for number in range(ROUNDS):
+            say(f"{half:.1f} parts/s, round {number + 1} of {ROUNDS}: line, then bare loop")
+            figures.half_parts += trigger.give(parts // ROUNDS // 2, 60 * half)
+            figures.half_bare += bare.score(parts // ROUNDS // 2, rest_seconds)
+        return {**figures.shown(), "half_load_parts_per_second": round(half, 2), "frames_from": frames_from(up)}
 
 
-def report(
-    pipeline: float,
-    saturated: Sequence[float],
-    bare_milliseconds: Sequence[float],
-    loaded_parts: Sequence[InspectionCompleted],
-    half: float,
-    size: FrameSize,
-) -> dict[str, Any]:
-    """Overhead is a part's time from trigger to committed record, less what the bare loop takes for a frame."""
-    bare = 1000 * len(bare_milliseconds) / sum(bare_milliseconds)
-    alone = median(bare_milliseconds)
-    overheads = sorted(part.latency_milliseconds - alone for part in loaded_parts)
-    stages = {name for part in loaded_parts for name in part.stage_milliseconds}
-    return {
-        "frame": f"{size.width}x{size.height}",
-        "pipeline_parts_per_second": round(pipeline, 2),
-        "bare_parts_per_second": round(bare, 2),
-        "efficiency": round(pipeline / bare, 3),
-        "overhead_ms": {"p50": share(overheads, 0.5), "p99": share(overheads, 0.99)},
-        "half_load_parts_per_second": round(half, 2),
-        "bare_ms": round(alone, 2),
-        "stages_ms": {
-            name: round(median(part.stage_milliseconds.get(name, 0.0) for part in loaded_parts), 2)
-            for name in sorted(stages)
-        },
-        "rounds_parts_per_second": [round(one, 2) for one in saturated],
-    }
+@dataclass
+class Figures:
+    """What was measured: at full speed, and at half load.
+
+    Overhead is a part's time from trigger to committed record, less what the bare loop takes for a frame that comes at
+    the same pace: a core that rests between two frames is slower, with or without a pipeline.
+    """
+
+    size: FrameSize
+    full_rates: list[float] = field(default_factory=list)
+    full_bare: list[float] = field(default_factory=list)
+    half_parts: list[InspectionCompleted] = field(default_factory=list)
+    half_bare: list[float] = field(default_factory=list)
+
+    def shown(self) -> dict[str, Any]:
+        pipeline, bare = median(self.full_rates), 1000 * len(self.full_bare) / sum(self.full_bare)
+        paced = median(self.half_bare)
+        overheads = sorted(part.latency_milliseconds - paced for part in self.half_parts)
+        return {
+            "frame": f"{self.size.width}x{self.size.height}",
+            "pipeline_parts_per_second": round(pipeline, 2),
+            "bare_parts_per_second": round(bare, 2),
+            "efficiency": round(pipeline / bare, 3),
+            "overhead_ms": {"p50": share(overheads, 0.5), "p99": share(overheads, 0.99)},
+            "bare_ms": {"full_speed": round(median(self.full_bare), 2), "half_load": round(paced, 2)},
+            "stages_ms": self.stages(),
+            "rounds_parts_per_second": [round(rate, 2) for rate in self.full_rates],
+        }
+
+    def stages(self) -> dict[str, float]:
+        """The median of each stage at half load, in the order of a part's journey."""
+        names = dict.fromkeys(name for part in self.half_parts for name in part.stage_milliseconds)
+        return {
+            name: round(median(part.stage_milliseconds.get(name, 0.0) for part in self.half_parts), 2) for name in names
+        }
+
+
+def frames_from(up: Line) -> dict[str, int]:
+    """How many frames came from memory and how many from their files."""
+    up.supervisor.check()
+    counted = Counter[str]()
+    for worker in up.supervisor.health():
+        counted.update(worker.facts.get("frames_from", {}))
+    return dict(counted)
 
 
 def share(ordered: Sequence[float], part: float) -> float:
@@ -176,9 +195,9 @@ class Bare:
         self.answers: IO[str] = process.stdout
         self.answer()  # loaded and warm
 
-    def score(self, frames: int) -> list[float]:
-        """Milliseconds of each frame."""
-        print(frames, file=self.asks, flush=True)
+    def score(self, frames: int, rest_seconds: float) -> list[float]:
+        """Milliseconds of each frame, with a rest before each."""
+        print(frames, rest_seconds, file=self.asks, flush=True)
         return self.answer()
 
     def answer(self) -> list[float]:

@@ -23,6 +23,7 @@ from orchestrator.lock import line_lock
 from orchestrator.monitor import Service, ServiceMonitor
 from orchestrator.pipeline import STAGES, TEACHER
 from orchestrator.plan import Place, tasks, teach_task, used_recipes
+from orchestrator.running import announced
 from orchestrator.secret import masked_all
 from orchestrator.services import Services, services
 from orchestrator.settings import Settings
@@ -42,6 +43,7 @@ logger = logging.getLogger(__name__)
 DRAIN_SECONDS = 5.0
 STOP_SECONDS = 3.0
 CHILDREN_SECONDS = 5.0
+COUNT_SECONDS = 2.0
 RAY_FOLDER_CHARACTERS = 40  # Ray puts about 65 more into its sockets' paths, of which there may be 107
 
 
@@ -78,6 +80,7 @@ class Line:
         self.started_at = time.monotonic()
         self.stopping = threading.Event()
         self.children_at = 0.0
+        self.count_at = 0.0
 
     @property
     def run_id(self) -> UUID:
@@ -105,6 +108,13 @@ class Line:
         if time.monotonic() > self.children_at:
             record_children(self.place.home)
             self.children_at = time.monotonic() + CHILDREN_SECONDS
+
+    def enough(self, parts: int) -> bool:
+        """Whether so many are on record; the table is asked when the tally says so, and now and then."""
+        if self.tally.parts() < parts and time.monotonic() < self.count_at:
+            return False
+        self.count_at = time.monotonic() + COUNT_SECONDS
+        return self.recorded() >= parts
 
     def recorded(self) -> int:
         with self.database.begin() as session:
@@ -166,6 +176,7 @@ def line(loaded: Loaded, options: Options, say: Callable[[str], None] = say_noth
         starting = stack.enter_context(Entered(services(home, settings.database.url, settings.stream.url)))
         stack.callback(supervisor.shutdown)
         supervisor.connect()
+        say("bringing the records' schema up to date")
         used = starting.result()
         monitor = ServiceMonitor(used.all)
         monitor.start()
@@ -179,6 +190,7 @@ def line(loaded: Loaded, options: Options, say: Callable[[str], None] = say_noth
         stack.callback(up.stop_workers)
         if port:
             stack.enter_context(serve(up, port))
+            stack.enter_context(announced(home, port))
         bring_up(up, options, say)
         yield up
 

@@ -121,7 +121,7 @@ class Inference(Section):
     )
     batch_size: Whole = Field(default=8, ge=1, le=1024, description="Frames scored together at most.")
     batch_deadline_milliseconds: Real = Field(
-        default=2.0, ge=0, le=60_000, description="How long a batch that is not full waits for more frames."
+        default=0.0, ge=0, le=60_000, description="How long a batch that is not full waits for more frames."
     )
     device: Device = Field(default="auto", description="Where the model runs; auto takes a GPU when Ray grants one.")
     threads: Whole = Field(default=1, ge=1, le=1024, description="CPU threads of each inference worker.")

@@ -23,6 +23,8 @@ logger = logging.getLogger(__name__)
 
 CHECK_SECONDS = 1.0
 ANSWER_SECONDS = 3.0
+HOT_WAIT_SECONDS = 0.05  # a frame is offered while its event is on the way
+PENDING_CALLS = 256  # to a worker that is restarting; hot frames beyond them are not offered
 STALLED_SECONDS = 60.0  # a loop that has not come round for this long is stuck: the worker is replaced
 LONG_STATES = ("starting", "loading", "teaching", "opening")  # may be busy for longer than that
 
@@ -69,45 +71,42 @@ class WorkerHealth:
         return self.state in ("running", "done", "stopped")
 
 
-class FrameRing:
-    """Actor: holds references to the newest hot frames, so that Ray keeps their pixels; forgets the oldest."""
+class OfferedFrames:
+    """Hot frames in Ray's object store, offered by capture to the inference workers, which keep the newest.
 
-    def __init__(self, size: int) -> None:
-        self.size = size
-        self.references: OrderedDict[str, Any] = OrderedDict()
+    Ray lends the pixels without a copy on one machine and gives them up when the last borrower does.
+    """
 
-    def keep(self, key: str, boxed: list[Any]) -> None:
-        """`boxed` is [reference]: Ray hands over a bare reference as its value."""
-        self.references[key] = boxed[0]
-        while len(self.references) > self.size:
-            self.references.popitem(last=False)
-
-    def take(self, keys: list[str]) -> dict[str, Any]:
-        return {key: self.references.pop(key) for key in keys if key in self.references}
-
-
-class RayHotFrames:
-    """Hot frames in Ray's object store: put by capture, taken by inference, zero-copy on one machine."""
-
-    def __init__(self, ring: Any) -> None:
-        self.ring = ring
+    def __init__(self, size: int, borrowers: Sequence[Any]) -> None:
+        self.size, self.borrowers = size, borrowers
+        self.kept: OrderedDict[str, Image] = OrderedDict()
+        self.arrived = threading.Condition()
 
     def put(self, key: str, pixels: Image) -> None:
+        """Without waiting: who does not get it in time reads the file."""
+        if not (self.size and self.borrowers):
+            return
         import ray
+        from ray.exceptions import PendingCallsLimitExceeded
 
-        self.ring.keep.remote(key, [ray.put(pixels)])
+        reference = ray.put(pixels)
+        for borrower in self.borrowers:
+            with contextlib.suppress(PendingCallsLimitExceeded):  # it is restarting
+                borrower.keep.remote(key, reference)
+
+    def keep(self, key: str, pixels: Image) -> None:
+        with self.arrived:
+            self.kept[key] = pixels
+            while len(self.kept) > self.size:
+                self.kept.popitem(last=False)
+            self.arrived.notify()
 
     def take(self, keys: Sequence[str]) -> dict[str, Image]:
-        """What cannot be had in time is left out: the file has it."""
-        import ray
-        from ray.exceptions import RayError
-
-        try:
-            references = ray.get(self.ring.take.remote(list(keys)), timeout=1.0)
-            return dict(zip(references, ray.get(list(references.values()), timeout=1.0), strict=True))
-        except RayError as error:
-            logger.warning("hot frames are not to be had, files are read: %s", type(error).__name__)
-            return {}
+        """The event may come a moment before the frame: waiting for it is cheaper than decoding the file."""
+        with self.arrived:
+            if self.size:
+                self.arrived.wait_for(lambda: all(key in self.kept for key in keys), HOT_WAIT_SECONDS)
+            return {key: self.kept.pop(key) for key in keys if key in self.kept}
 
 
 class WorkerHost:
@@ -116,11 +115,14 @@ class WorkerHost:
     When the loop crashes the process ends: Ray starts a new one, and the stream delivers again what was in hand.
     """
 
-    def __init__(self, name: str, worker: str, arguments: dict[str, Any], ring: Any, logs: Path) -> None:
+    def __init__(
+        self, name: str, worker: str, arguments: dict[str, Any], hot: tuple[int, list[Any]] | None, logs: Path
+    ) -> None:
         log_to_file(logs / f"{name}.jsonl", name)
         self.stop_event = threading.Event()
-        if ring is not None:
-            arguments = {**arguments, "hot": RayHotFrames(ring)}
+        self.frames = OfferedFrames(*hot) if hot else OfferedFrames(0, [])
+        if hot:
+            arguments = {**arguments, "hot": self.frames}
         module, _, class_name = worker.partition(":")
         self.status = Status()
         self.worker: Worker | None = None
@@ -152,6 +154,10 @@ class WorkerHost:
             "facts": dict(status.facts),
         }
 
+    def keep(self, key: str, pixels: Image) -> None:
+        """A hot frame offered by capture; Ray hands its pixels over without a copy."""
+        self.frames.keep(key, pixels)
+
     def stop(self) -> None:
         """Return when the loop has ended."""
         self.stop_event.set()
@@ -175,7 +181,6 @@ class Supervisor:
         self.actors: dict[str, Any] = {}
         self.tasks: dict[str, Task] = {}
         self.healths: dict[str, WorkerHealth] = {}
-        self.ring: Any = None
         self.watching = threading.Event()
         self.lock = threading.Lock()
 
@@ -199,7 +204,6 @@ class Supervisor:
         except (ConnectionError, ValueError, RuntimeError) as error:
             where = f"the cluster at {self.address}" if self.address else "Ray on this machine"
             raise ServiceFailed(f"{where} cannot be reached: {error}") from error
-        self.ring = self.actor(FrameRing, max_concurrency=1).remote(self.hot_frames)
 
     def actor(self, plain: type, max_concurrency: int, **options: Any) -> Any:
         """A plain class as an actor that is started again whenever it dies."""
@@ -212,12 +216,16 @@ class Supervisor:
     def start(self, tasks: Sequence[Task]) -> None:
         for task in tasks:
             options = {"num_cpus": task.num_cpus, "num_gpus": task.num_gpus, "resources": dict(task.resources)}
-            host = self.actor(WorkerHost, max_concurrency=4, **options)
-            ring = self.ring if task.hot else None
+            host = self.actor(WorkerHost, max_concurrency=4, max_pending_calls=PENDING_CALLS, **options)
+            hot = (self.hot_frames, self.borrowers(task)) if task.hot else None
             with self.lock:
                 self.tasks[task.name] = task
                 self.healths[task.name] = WorkerHealth(task.name, task.stage)
-                self.actors[task.name] = host.remote(task.name, task.worker, dict(task.arguments), ring, self.logs)
+                self.actors[task.name] = host.remote(task.name, task.worker, dict(task.arguments), hot, self.logs)
+
+    def borrowers(self, task: Task) -> list[Any]:
+        """Whom this worker offers its hot frames: those that take them and were started before it."""
+        return [self.actors[name] for name, other in self.tasks.items() if other.hot and other.stage != task.stage]
 
     def watch(self, also: Callable[[], None] = lambda: None) -> threading.Thread:
         """Ask every worker how it is, again and again, in a thread; `also` runs with each round."""

@@ -51,6 +51,11 @@ class Tally:
             if not events:
                 return
 
+    def parts(self) -> int:
+        """How many were completed since the line is up."""
+        with self.lock:
+            return sum(self.verdicts.values())
+
     def count(self, event: InspectionCompleted) -> None:
         self.verdicts[event.station, event.verdict.value] += 1
         self.latencies.append(event.latency_milliseconds)

@@ -12,9 +12,11 @@ import shutil
 import sys
 import time
 import uuid
+from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Final
 
@@ -25,6 +27,7 @@ logger = logging.getLogger(__name__)
 
 NO_ROOM: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 SYNCS_AT_ONCE: Final = 16
+SYNCED_REMEMBERED: Final = 4096
 """The disk flushes for all that wait at once: 20 files took 80 ms one after another and 10 ms together."""
 SHA256: Final = re.compile("[0-9a-f]{64}")
 
@@ -46,6 +49,11 @@ class ImageStore:
         self.root = root
         self.minimum_free_bytes = minimum_free_bytes
         self._durable_folders: set[Path] = set()
+        self._durable_files: OrderedDict[Path, None] = OrderedDict()
+
+    @cached_property
+    def _syncs(self) -> ThreadPoolExecutor:
+        return ThreadPoolExecutor(SYNCS_AT_ONCE, thread_name_prefix="sync")
 
     def put(self, data: bytes, suffix: str) -> StoredImage:
         """Store the bytes at once or not at all; they survive a power cut only after `make_durable`."""
@@ -60,13 +68,17 @@ class ImageStore:
 
     def make_durable(self, sha256s: Iterable[str]) -> None:
         """Return when these images survive a power cut. Any process may ask, any number of times."""
-        files = {self.path(sha256) for sha256 in sha256s}
+        # What this process has synced lasts: a second sync of a clean file still costs milliseconds.
+        files = {self.path(sha256) for sha256 in sha256s} - self._durable_files.keys()
         folders = {file.parent for file in files}
         # A new folder lasts once the folders above it do, which is once and for all: nothing here removes a folder.
         above = {parent for folder in folders - self._durable_folders for parent in list(folder.parents)[:2]}
-        with self._full_disk_named(0), ThreadPoolExecutor(SYNCS_AT_ONCE) as syncs:
-            list(syncs.map(_sync, files | folders | above))
+        with self._full_disk_named(0):
+            list(self._syncs.map(_sync, files | folders | above))
         self._durable_folders |= folders
+        self._durable_files.update(dict.fromkeys(files))
+        while len(self._durable_files) > SYNCED_REMEMBERED:
+            self._durable_files.popitem(last=False)
 
     def get(self, sha256: str) -> bytes:
         """The bytes as they were stored, checked against their hash."""

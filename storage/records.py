@@ -5,13 +5,15 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from functools import cache
+from typing import Any, cast
 from uuid import UUID
 
-from sqlalchemy import func, select, text
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import Table, func, select, text
+from sqlalchemy.dialects.postgresql import Insert, insert
 from sqlalchemy.orm import Session
 
 from storage.events import (
@@ -42,10 +44,16 @@ from storage.models import (
 CHAMPION = "champion"
 
 
-def insert_once(session: Session, table: type[Base], rows: Sequence[dict[str, Any]]) -> None:
+def insert_once(session: Session, row: type[Base], rows: Sequence[dict[str, Any]]) -> None:
     """Write rows that may have been written before; a repeat changes nothing."""
     if rows:
-        session.execute(insert(table).on_conflict_do_nothing(), rows)
+        session.connection().execute(once(row), rows)
+
+
+@cache
+def once(row: type[Base]) -> Insert:
+    """Built once, and without the mapper: on the way to a verdict every statement counts."""
+    return insert(cast(Table, row.__table__)).on_conflict_do_nothing()
 
 
 # The line and what it is made of
@@ -132,14 +140,19 @@ def record_captures(session: Session, events: Sequence[FrameCaptured | Inspectio
     insert_once(session, Frame, rows)
 
 
-def record_verdicts(session: Session, events: Sequence[InspectionDecided]) -> set[UUID]:
-    """Write each verdict once, with its predictions and review; return the inspections that had none before."""
+def record_verdicts(
+    session: Session, events: Sequence[InspectionDecided], captured: AbstractSet[UUID] = frozenset()
+) -> set[UUID]:
+    """Write each verdict once, with its predictions and review; return the inspections that had none before.
+
+    captured: inspections whose rows are known to be there; those of the others are written first.
+    """
     if not events:
         return set()
-    record_captures(session, events)
+    record_captures(session, [event for event in events if event.trigger.inspection_id not in captured])
     first = unique(events)
-    written = insert(InspectionVerdict).on_conflict_do_nothing().returning(InspectionVerdict.inspection_id)
-    new = set(session.scalars(written, [verdict_row(event) for event in first]))
+    written = once(InspectionVerdict).returning(InspectionVerdict.__table__.c.inspection_id)
+    new = set(session.connection().scalars(written, [verdict_row(event) for event in first]))
     # What was scored again after a repeat, perhaps by another model, did not lead to the verdict.
     told = [event for event in first if event.trigger.inspection_id in new]
     insert_once(session, Prediction, [prediction_row(event, facts) for event in told for facts in event.predictions])

@@ -19,6 +19,7 @@ HOLDS = (StreamUnavailable, DatabaseUnavailable, DiskFull, ModelError, StopAsked
 
 BLOCK_MILLISECONDS = 200  # how long a stop may go unnoticed while there is nothing to do
 HOLD_SECONDS = 0.25
+FILL_SECONDS = 0.0005
 
 
 class Status:
@@ -143,15 +144,15 @@ class Consumer:
         batch = self.log.read(delivery.group, delivery.consumer, self.keys, delivery.batch_size, BLOCK_MILLISECONDS)
         deadline = time.monotonic() + delivery.batch_deadline_seconds
         while batch and len(batch) < delivery.batch_size:
-            left = int((deadline - time.monotonic()) * 1000)
-            if left < 1:
-                break
             try:
                 missing = delivery.batch_size - len(batch)
-                batch += self.log.read(delivery.group, delivery.consumer, self.keys, missing, left)
+                batch += self.log.read(delivery.group, delivery.consumer, self.keys, missing, 0)
             except StreamUnavailable:
                 self.recovering = True  # what is in hand is dealt with; there may be more in an answer we never saw
                 break
+            if time.monotonic() >= deadline:
+                break
+            time.sleep(FILL_SECONDS)  # Redis looks at the end of a blocked read ten times a second only
         return batch
 
     def deal_with(self, batch: list[Entry]) -> None:

@@ -44,6 +44,7 @@ class Recorder:
         self.delivery, self.status = delivery, Status()
         self.sweeper = Sweeper(self.log, self.database, sweep_seconds, give_up_seconds)
         self.trim_at = 0.0
+        self.captured: set[UUID] = set()
 
     def run(self, stop: threading.Event) -> None:
         keys = [self.log.key(InspectionDecided), self.log.key(FrameCaptured)]
@@ -74,9 +75,15 @@ class Recorder:
         self.store.make_durable(named_images(captures, decisions))
         with self.database.begin() as session:
             records.record_captures(session, captures)
-            new = records.record_verdicts(session, decisions)
+            new = records.record_verdicts(session, decisions, self.captured)
+        self.remember(captures, decisions)
         told = [completed(event) for event in records.unique(decisions) if event.trigger.inspection_id in new]
         self.log.publish_and_acknowledge(told, entries, self.delivery.group)
+
+    def remember(self, captures: Sequence[FrameCaptured], decisions: Sequence[InspectionDecided]) -> None:
+        """Captures that are committed need not be written again with their verdict."""
+        self.captured |= {event.trigger.inspection_id for event in captures}
+        self.captured -= {event.trigger.inspection_id for event in decisions}
 
     def refuse(self, entry: Entry, error: Exception) -> None:
         reason = f"cannot be recorded: {str(error).splitlines()[0]}"

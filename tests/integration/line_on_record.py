@@ -22,24 +22,36 @@ from storage.images import ImageStore
 from storage.models import ModelVersion
 
 MODEL = "bracket-20261123-1"
+IMAGE_SIZE = 64
+SCORES = {Verdict.OK: 0.1, Verdict.REVIEW: 0.5, Verdict.NG: 0.9}
 
 
-def write_line(database: Database, images: Path, parts: list[tuple[str, str, Verdict, bytes]]) -> list[UUID]:
+def write_line(
+    database: Database,
+    images: Path,
+    parts: list[tuple[str, str, Verdict, bytes]],
+    *,
+    model_sha256: str = "f" * 64,
+    scores: dict[str, float] | None = None,
+) -> list[UUID]:
     """One run of one station over these parts (part_id, lot, verdict, image); their inspections' ids."""
     store = ImageStore(images)
     run_id = new_id()
     with database.begin() as session:
         records.open_run(session, run_id, "line-1", "0.1.0", "plant-pc", {})
         records.register_station(session, "press", "line-1")
-        recipe_id = records.register_recipe(session, "bracket", {"detector": "patchcore"})
-        records.register_model(session, model_version())
+        recipe_id = records.register_recipe(session, "bracket", {"detector": "patchcore", "image_size": IMAGE_SIZE})
+        records.register_model(session, model_version(model_sha256))
         records.deploy(session, "bracket", MODEL, "anna", "first model")
-        decided = [decision(store, run_id, recipe_id, number, *part) for number, part in enumerate(parts, start=1)]
+        decided = [
+            decision(store, run_id, recipe_id, number, part, (scores or {}).get(part[0], SCORES[part[2]]))
+            for number, part in enumerate(parts, start=1)
+        ]
         records.record_verdicts(session, decided)
     return [event.trigger.inspection_id for event in decided]
 
 
-def model_version(sha256: str = "f" * 64) -> ModelVersion:
+def model_version(sha256: str) -> ModelVersion:
     return ModelVersion(
         id=MODEL,
         recipe="bracket",
@@ -54,8 +66,9 @@ def model_version(sha256: str = "f" * 64) -> ModelVersion:
 
 
 def decision(
-    store: ImageStore, run_id: UUID, recipe_id: int, number: int, part_id: str, lot: str, verdict: Verdict, data: bytes
+    store: ImageStore, run_id: UUID, recipe_id: int, number: int, part: tuple[str, str, Verdict, bytes], score: float
 ) -> InspectionDecided:
+    part_id, lot, verdict, data = part
     stored = store.put(data, ".png")
     frame = FrameFacts(
         camera="top",
@@ -74,7 +87,7 @@ def decision(
         camera="top",
         sha256=stored.sha256,
         model_version=MODEL,
-        anomaly_score={Verdict.OK: 0.1, Verdict.REVIEW: 0.5}.get(verdict, 0.9),
+        anomaly_score=score,
         raw_score=1.0,
         ok_threshold=0.4,
         ng_threshold=0.6,

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import re
+from importlib import import_module
 from pathlib import Path
 
 from orchestrator.reference import END, START, rows, settings_table
+from storage.auditor import ask
 
 README = Path(__file__).parents[2] / "README.md"
 
@@ -18,3 +21,20 @@ def test_the_table_has_every_setting_once() -> None:
     assert len(settings) == len(set(settings))
     paths = [path for path, _ in settings]
     assert {"server.port", "stations[].cameras[].bayer", "recipes.<name>.teach.count"} <= set(paths)
+
+
+def test_the_readme_names_every_column_of_the_views() -> None:
+    text = README.read_text(encoding="utf-8")
+    section = text[text.index("## Ask the records") :].partition("\n## ")[0]
+    for view, columns in import_module("migrations.versions.0002_the_auditor").COLUMNS.items():
+        (row,) = [line for line in section.splitlines() if line.startswith(f"| `{view}`")]
+        named = {word for group in re.findall(r"`([^`]*)`", row) for word in group.split()} - {view}
+        assert named == set(columns) or row.endswith("| as above |")
+
+
+def test_the_questions_of_the_readme_are_answered(database_url: str) -> None:
+    text = README.read_text(encoding="utf-8")
+    questions = re.findall(r'^adline audit sql "(.*)"$', text, re.MULTILINE)
+    assert len(questions) >= 3
+    for question in questions:
+        ask(database_url, question, timeout_seconds=30, most=10)

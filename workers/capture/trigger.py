@@ -21,6 +21,7 @@ logger = logging.getLogger(__name__)
 CAPTURE = "capture"
 AHEAD = 4  # triggers that may wait for a station that cannot keep its interval
 RETRY_SECONDS = 0.25
+WAIT_SECONDS = 0.01
 
 
 def software_trigger(
@@ -71,7 +72,7 @@ class IntervalTrigger:
         while not stop.wait(max(0.0, due - time.monotonic())):
             try:
                 if self.log.backlog(self.key, CAPTURE) >= AHEAD:
-                    due = time.monotonic() + min(max(0.002, self.interval_seconds / 10), RETRY_SECONDS)
+                    due = time.monotonic() + min(max(WAIT_SECONDS, self.interval_seconds / 10), RETRY_SECONDS)
                     continue
                 last = self.last_number() if last is None else last
                 if not self.tell(last):

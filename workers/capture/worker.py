@@ -26,7 +26,7 @@ from workers.hot import HotFrames, hot_key
 logger = logging.getLogger(__name__)
 
 INFERENCE = "inference"  # the group whose backlog tells whether inference is behind
-POLL_SECONDS = 0.002
+POLL_SECONDS = 0.005
 UNKNOWN = ImageFacts(width=0, height=0, channels=0, bit_depth=0, media_type="application/octet-stream")
 
 
@@ -69,7 +69,7 @@ class CaptureWorker:
         self.stop = stop
         cameras = self.cameras()
         self.views = StationViews(self.plan.name, cameras)
-        self.pool = ThreadPoolExecutor(1 + len(cameras), thread_name_prefix="store")
+        self.pool = ThreadPoolExecutor(1 + 2 * len(cameras), thread_name_prefix="store")
         self.status.set("opening", ", ".join(camera.name for camera in cameras))
         self.store.sweep_temporary(older_than_seconds=3600)
         self.views.open()
@@ -178,16 +178,15 @@ class CaptureWorker:
             waiting = self.log.backlog(self.captured_key, INFERENCE)
 
     def keep(self, trigger: Trigger, frame: Frame) -> FrameFacts:
-        """Write the file while the hot copy is made from the same bytes; fsync goes on behind."""
+        """Write the file; the hot copy is made from the same bytes meanwhile, and fsync goes on behind."""
         data = frame.encoded
         if data is None:
             assert frame.pixels is not None, "a frame has pixels or bytes"
             data = encode(frame.pixels, self.plan.image_format, self.plan.jpeg_quality)
         facts = facts_of(data)
-        storing = self.pool.submit(self.store.put, data, SUFFIXES.get(facts.media_type, ".bin"))
-        self.keep_hot(trigger, frame.camera, data)
-        stored = storing.result()
-        self.pool.submit(self.store.make_durable, [stored.sha256])
+        self.pool.submit(logged, self.keep_hot, trigger, frame.camera, data)
+        stored = self.store.put(data, SUFFIXES.get(facts.media_type, ".bin"))
+        self.pool.submit(logged, self.store.make_durable, [stored.sha256])
         return FrameFacts(
             camera=frame.camera,
             sha256=stored.sha256,
@@ -228,6 +227,14 @@ class CaptureWorker:
         """A trigger that could not be captured is recorded as ERROR, never OK."""
         event = entry.event
         return [self.failed(event.trigger, f"capture: {reason}")] if isinstance(event, PartTriggered) else []
+
+
+def logged(step: Callable[..., None], *arguments: object) -> None:
+    """What goes on behind is done again by others when it fails; but it does not fail in silence."""
+    try:
+        step(*arguments)
+    except Exception:  # the end of a thread's task
+        logger.exception("%s failed", step.__qualname__)
 
 
 def facts_of(data: bytes) -> ImageFacts:

@@ -1,6 +1,7 @@
 """The bare loop: the same detector on the same frames and nothing else; what the pipeline is measured against.
 
-Run as a program. Each line read asks for so many frames; each line written is the milliseconds they took, one by one.
+Run as a program. Each line read asks for so many frames, and for how long to rest before each (seconds); each line
+written is the milliseconds they took, one by one.
 """
 
 from __future__ import annotations
@@ -25,7 +26,9 @@ def main() -> None:
     number = 0
     for line in sys.stdin:
         took = []
-        for _ in range(int(line)):
+        count, rest_seconds = line.split()
+        for _ in range(int(count)):
+            time.sleep(float(rest_seconds))
             begun = time.perf_counter()
             detector.predict([frames[number % len(frames)]])
             took.append(1000 * (time.perf_counter() - begun))

@@ -125,6 +125,7 @@ class InferenceWorker:
         self.store = ImageStore(images, minimum_free_bytes)
         self.maximum_megapixels, self.minimum_side_pixels = maximum_megapixels, minimum_side_pixels
         self.recipes, self.hot = recipes, hot
+        self.sources = {"memory": 0, "file": 0}
         self.device, self.threads, self.models = device, threads, models
         self.delivery, self.status = delivery, Status()
         self.refused = ""  # what was said last of a model that cannot be used
@@ -153,6 +154,7 @@ class InferenceWorker:
             if str(error) != self.refused:
                 logger.error("the deployed model cannot be used, the one before stays: %s", error)
             self.refused = str(error)
+        self.status.facts["frames_from"] = dict(self.sources)
         self.status.facts["models"] = {name: model.version.id for name, model in self.champions.loaded.items()}
 
     def handle(self, entries: list[Entry]) -> None:
@@ -203,6 +205,7 @@ class InferenceWorker:
                 f"a side must have at least {self.minimum_side_pixels} (images.minimum_side_pixels)"
             )
         found = hot.get(self.key(part, frame))
+        self.sources["memory" if found is not None else "file"] += 1
         if found is not None:
             return found
         size = self.recipes[part.event.recipe].image_size

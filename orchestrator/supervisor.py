@@ -29,6 +29,15 @@ STALLED_SECONDS = 60.0  # a loop that has not come round for this long is stuck:
 LONG_STATES = ("starting", "loading", "teaching", "opening")  # may be busy for longer than that
 
 
+STEADY_MEMORY = {
+    "MALLOC_ARENA_MAX": "1",
+    "MALLOC_MMAP_THRESHOLD_": "1073741824",
+    "MALLOC_TRIM_THRESHOLD_": "1073741824",
+}
+"""For glibc, inherited by the workers: a loop in a thread otherwise gives the pages of each image back to the kernel and
+faults them in again, a seventh of the time of scoring."""
+
+
 class Worker(Protocol):
     """What every worker is: a status, and a loop that runs until stopped."""
 
@@ -191,6 +200,8 @@ class Supervisor:
             os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        for name, value in STEADY_MEMORY.items():
+            os.environ.setdefault(name, value)
         # Ray would run its workers at nice 15: whatever else the machine does would hold the line up.
         os.environ.setdefault("RAY_worker_niceness", "0")
         import ray

@@ -175,6 +175,6 @@ def deploy_copy(url: str, champion: str, name: str) -> None:
     with database.begin() as session:
         version = session.get_one(ModelVersion, champion)
         facts = {column: getattr(version, column) for column in ModelVersion.__table__.columns.keys()}
-        records.register_model(session, ModelVersion(**{**facts, "id": name}))
+        records.register_model(session, ModelVersion(**{**facts, "id": name, "sha256": "0" * 64}))
         records.deploy(session, "cells", name, by="intruder", reason="sabotage")
     database.close()

@@ -30,6 +30,9 @@ SYNCS_AT_ONCE: Final = 16
 SYNCED_REMEMBERED: Final = 4096
 """The disk flushes for all that wait at once: 20 files took 80 ms one after another and 10 ms together."""
 SHA256: Final = re.compile("[0-9a-f]{64}")
+UNREADABLE: Final = ".bin"
+"""What a camera or another program handed over as an image and is none: evidence all the same."""
+ALLOWED: Final = (*SUFFIXES.values(), UNREADABLE)
 
 
 @dataclass(frozen=True)
@@ -96,7 +99,7 @@ class ImageStore:
         """Where this image is, whatever its kind."""
         if not SHA256.fullmatch(sha256):
             raise ImageMissing(self.root, sha256)
-        for suffix in SUFFIXES.values():
+        for suffix in ALLOWED:
             path = self._place(sha256, suffix)
             if path.exists():
                 return path
@@ -118,8 +121,8 @@ class ImageStore:
         return self.root / "temporary"
 
     def _place(self, sha256: str, suffix: str) -> Path:
-        if suffix not in (*SUFFIXES.values(), ".*"):
-            raise ValueError(f"suffix {suffix!r}; allowed are {', '.join(SUFFIXES.values())}")
+        if suffix not in (*ALLOWED, ".*"):
+            raise ValueError(f"suffix {suffix!r}; allowed are {', '.join(ALLOWED)}")
         return self.root / "sha256" / sha256[:2] / sha256[2:4] / (sha256 + suffix)
 
     def _holds(self, path: Path, data: bytes) -> bool:

@@ -6,7 +6,7 @@ import json
 import os
 import signal
 import threading
-import time
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import IO, Annotated, Any
 
@@ -20,7 +20,7 @@ from orchestrator.configuration import Loaded, load_settings
 from orchestrator.logs import log_to_file, terminal_kept_clean
 
 POLL_SECONDS = 0.1
-SHOW_SECONDS = 0.25
+REFRESHES_PER_SECOND = 4
 
 
 def start(
@@ -49,30 +49,35 @@ def run(loaded: Loaded, parts: int, terminal: IO[str], quiet: bool) -> dict[str,
     stopping = Stopping()
     console = Console(file=terminal, quiet=quiet)
     display = Display(loaded, parts)
-    with Live(display, console=console, auto_refresh=False, transient=False) as live:
+    with shown(display, console):
 
         def say(step: str) -> None:
             stopping.listen()  # again and again: Ray sets handlers of its own while it starts
             stopping.raise_if_asked()
+            if step.partition(":")[0] != display.step.partition(":")[0] and not console.is_terminal:
+                console.print(f"adline: {step}")
             display.step = step
-            live.refresh()
 
         with line(loaded, Options(parts=parts), say) as up:
+            stopping.listen()
             display.up = up
-            shown_at = 0.0
             while not stopping.asked.wait(POLL_SECONDS):
-                if time.monotonic() - shown_at > SHOW_SECONDS:
-                    shown_at = time.monotonic()
-                    live.refresh()
                 if parts and up.enough(parts):
                     break
-            display.step = "stopping: what is in flight is recorded"
-            live.refresh()
+                if up.mend():
+                    stopping.listen()
+            display.step, display.stopping = "stopping: what is in flight is recorded", True
             up.stop_workers()
             summary = up.summary()
             display.final = up.health()
-        display.step = "stopped"
     return summary
+
+
+def shown(display: Display, console: Console) -> AbstractContextManager[object]:
+    """On a terminal the display is drawn again and again; a file or a pipe gets one line for each step instead."""
+    if not console.is_terminal or console.quiet:
+        return nullcontext()
+    return Live(display, console=console, refresh_per_second=REFRESHES_PER_SECOND)
 
 
 class Stopping:

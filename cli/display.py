@@ -1,8 +1,9 @@
-"""What a running line looks like in the terminal."""
+"""What a running line looks like in the terminal: what it does, what it found, and what to do when it cannot."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from rich.console import Group, RenderableType
@@ -18,7 +19,15 @@ if TYPE_CHECKING:
     from orchestrator.supervisor import WorkerHealth
 
 COLOURS = {"OK": "green", "NG": "red", "REVIEW": "yellow", "ERROR": "magenta"}
-STATE_COLOURS = {"running": "green", "held": "red", "degraded": "red", "restarting": "yellow"}
+STATE_COLOURS = {"running": "green", "held": "red", "degraded": "red"}
+ADVICE = {
+    "disk": "make room there; the line goes on by itself (images.minimum_free_megabytes says how much it wants)",
+    "postgres": "it is brought back by itself; parts wait meanwhile; its log is logs/postgres.log",
+    "valkey": "it is brought back by itself; parts wait meanwhile; its log is logs/valkey.log",
+    "database": "parts wait until it answers; see database.url",
+    "redis": "parts wait until it answers; see stream.url",
+}
+"""What to do about a check that fails; nothing is lost while it does."""
 
 
 class Display:
@@ -27,34 +36,57 @@ class Display:
     def __init__(self, loaded: Loaded, parts: int) -> None:
         self.loaded, self.parts = loaded, parts
         self.step = "starting"
+        self.stopping = False
         self.up: Line | None = None
         self.final: LineHealth | None = None
         self.began = time.monotonic()
 
     def __rich__(self) -> RenderableType:
         health = self.final or (self.up.health() if self.up else None)
-        if health is None:
-            return Text(f"adline: {self.step} ({time.monotonic() - self.began:.0f} s)", style="cyan")
-        return Group(self.heading(health), *self.progress(health), self.verdicts(health), self.workers(health))
+        return self.starting() if health is None else Group(*self.running(health))
+
+    def starting(self) -> Text:
+        """One line while there is nothing to see yet; it counts, so that one sees that it lives."""
+        return Text(f"adline: {self.step} ({time.monotonic() - self.began:.0f} s)", style="cyan")
+
+    def running(self, health: LineHealth) -> Iterator[RenderableType]:
+        yield self.heading(health)
+        yield from self.troubles(health)
+        yield from self.progress(health)
+        yield Text()
+        yield self.verdicts(health)
+        if not self.final:
+            yield Text()
+            yield self.workers(health)
+            yield Text(f"\n{self.step if self.stopping else 'Ctrl-C stops the line in order'}", style="dim")
+
+    def state(self, health: LineHealth) -> str:
+        return "stopped" if self.final else "stopping" if self.stopping else health.state
 
     def heading(self, health: LineHealth) -> Text:
-        server = self.loaded.settings.server
+        server, state = self.loaded.settings.server, self.state(health)
         name = "demo line" if self.loaded.is_demo else f"line {health.line}"
-        state = "stopped" if self.final else health.state
-        words = Text(f"adline {health.code_version}  {name}  ")
-        words.append(state, style=STATE_COLOURS.get(state, "cyan"))
-        words.append(f"  http://{server.host}:{server.port}", style="dim")
-        for check, found in health.checks().items():
-            if not found["ok"] and not self.final:
-                words.append(f"\n  {check}: {found['detail']}", style="red" if health.state == "held" else "yellow")
+        words = Text(f"adline {health.code_version}  {name}  ", no_wrap=True)
+        words.append(state, style=f"bold {STATE_COLOURS.get(state, 'cyan')}")
+        if not self.final:
+            words.append(f"  http://{server.host}:{server.port}", style="dim")
         return words
 
-    def progress(self, health: LineHealth) -> list[RenderableType]:
-        if not self.parts:
-            return []
-        bar = Progress(TextColumn("{task.description}"), BarColumn(40), MofNCompleteColumn())
-        bar.add_task("parts", total=self.parts, completed=min(health.tally["parts"], self.parts))
-        return [bar]
+    def troubles(self, health: LineHealth) -> Iterator[Text]:
+        """Each check that fails, and what to do; a worker that is still starting needs nothing."""
+        if self.final or self.stopping:
+            return
+        for check, found in health.checks().items():
+            if not found["ok"]:
+                yield Text(f"  {check}: {found['detail']}", style="red" if health.state == "held" else "yellow")
+                if check in ADVICE:
+                    yield Text(f"    {ADVICE[check]}", style="bold")
+
+    def progress(self, health: LineHealth) -> Iterator[RenderableType]:
+        if self.parts:
+            bar = Progress(TextColumn("{task.description}"), BarColumn(40), MofNCompleteColumn())
+            bar.add_task("on record", total=self.parts, completed=min(health.tally["parts"], self.parts))
+            yield bar
 
     def verdicts(self, health: LineHealth) -> Table:
         tally = health.tally
@@ -62,33 +94,34 @@ class Display:
         for verdict in tally["verdicts"]:
             table.add_column(verdict, justify="right", style=COLOURS[verdict])
         for heading in ("parts", "parts/min", "p50 ms", "p99 ms", "last part"):
-            table.add_column(heading, justify="right")
+            table.add_column(heading, justify="right", no_wrap=True)
         latency = tally["latency_ms"]
         table.add_row(
             *(str(count) for count in tally["verdicts"].values()),
             str(tally["parts"]),
-            f"{tally['parts_per_minute']:g}",
-            number(latency["p50"]),
-            number(latency["p99"]),
+            whole(tally["parts_per_minute"]),
+            whole(latency["p50"]),
+            whole(latency["p99"]),
             last_part(tally["last"]),
         )
         return table
 
-    def workers(self, health: LineHealth) -> Table:
+    def workers(self, health: LineHealth) -> Group:
         table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0))
-        for heading in ("worker", "state", "events", "memory", "restarts", ""):
-            table.add_column(heading, style="dim" if not heading else None)
+        for heading in ("worker", "state", "handled", "memory", "restarts"):
+            table.add_column(heading, justify="left" if heading in ("worker", "state") else "right", no_wrap=True)
         for worker in health.workers:
-            table.add_row(*worker_row(worker))
+            table.add_row(*worker_row(worker), style=None if worker.healthy else "yellow")
         for service in health.services:
-            table.add_row(service.name, "running" if service.healthy else "down", "", "", str(service.restarts), "")
-        return table
+            state = "running" if service.healthy else "down"
+            table.add_row(service.name, state, "", "", str(service.restarts), style=None if service.healthy else "red")
+        models = {version for worker in health.workers for version in worker.facts.get("models", {}).values()}
+        return Group(table, Text(f"model {', '.join(sorted(models))}", style="dim")) if models else Group(table)
 
 
 def worker_row(worker: WorkerHealth) -> tuple[str, ...]:
     memory = f"{worker.resident_bytes >> 20} MiB" if worker.resident_bytes else ""
-    models = ", ".join(worker.facts.get("models", {}).values())
-    return worker.name, worker.state, str(worker.handled), memory, str(worker.restarts), models
+    return worker.name, worker.state, str(worker.handled), memory, str(worker.restarts)
 
 
 def last_part(last: dict[str, object] | None) -> str:
@@ -98,5 +131,5 @@ def last_part(last: dict[str, object] | None) -> str:
     return f"#{last['trigger_number']} {last['verdict']}" + (f" {score:.3f}" if isinstance(score, float) else "")
 
 
-def number(value: float | None) -> str:
-    return "-" if value is None else f"{value:g}"
+def whole(value: float | None) -> str:
+    return "-" if value is None else f"{value:.0f}"

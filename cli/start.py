@@ -6,7 +6,7 @@ import json
 import os
 import signal
 import threading
-import time
+from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 from typing import IO, Annotated, Any
 
@@ -20,7 +20,7 @@ from orchestrator.configuration import Loaded, load_settings
 from orchestrator.logs import log_to_file, terminal_kept_clean
 
 POLL_SECONDS = 0.1
-SHOW_SECONDS = 0.25
+REFRESHES_PER_SECOND = 4
 
 
 def start(
@@ -36,43 +36,56 @@ def start(
     log_to_file(logs / "line.jsonl", "line")
     with terminal_kept_clean(logs / "output.log") as terminal:
         summary = run(loaded, parts, terminal, as_json)
+    if summary is None:
+        typer.echo("stopped while it was starting; no part was triggered", err=as_json)
+        return
     if as_json:
         typer.echo(json.dumps(summary))
     else:
         typer.echo(in_words(summary, loaded.home))
 
 
-def run(loaded: Loaded, parts: int, terminal: IO[str], quiet: bool) -> dict[str, Any]:
-    """Run the line; what it recorded."""
+def run(loaded: Loaded, parts: int, terminal: IO[str], quiet: bool) -> dict[str, Any] | None:
+    """Run the line; what it recorded. None when it was asked to stop before it was up."""
     from orchestrator.line import Options, line  # Ray and the web server: only for a line that runs
 
+    summary = None
     stopping = Stopping()
     console = Console(file=terminal, quiet=quiet)
     display = Display(loaded, parts)
-    with Live(display, console=console, auto_refresh=False, transient=False) as live:
+    with shown(display, console):
 
         def say(step: str) -> None:
             stopping.listen()  # again and again: Ray sets handlers of its own while it starts
             stopping.raise_if_asked()
+            if step.partition(":")[0] != display.step.partition(":")[0] and not console.is_terminal:
+                console.print(f"adline: {step}")
             display.step = step
-            live.refresh()
 
-        with line(loaded, Options(parts=parts), say) as up:
+        with suppress(StartStopped), line(loaded, Options(parts=parts), say) as up:
+            stopping.listen()
             display.up = up
-            shown_at = 0.0
             while not stopping.asked.wait(POLL_SECONDS):
-                if time.monotonic() - shown_at > SHOW_SECONDS:
-                    shown_at = time.monotonic()
-                    live.refresh()
                 if parts and up.enough(parts):
                     break
-            display.step = "stopping: what is in flight is recorded"
-            live.refresh()
+                if up.mend():
+                    stopping.listen()
+            display.step, display.stopping = "stopping: what is in flight is recorded", True
             up.stop_workers()
             summary = up.summary()
             display.final = up.health()
-        display.step = "stopped"
     return summary
+
+
+def shown(display: Display, console: Console) -> AbstractContextManager[object]:
+    """On a terminal the display is drawn again and again; a file or a pipe gets one line for each step instead."""
+    if not console.is_terminal or console.quiet:
+        return nullcontext()
+    return Live(display, console=console, refresh_per_second=REFRESHES_PER_SECOND)
+
+
+class StartStopped(Exception):
+    """The line was asked to stop while it was starting."""
 
 
 class Stopping:
@@ -90,7 +103,7 @@ class Stopping:
 
     def raise_if_asked(self) -> None:
         if self.asked.is_set():
-            raise KeyboardInterrupt
+            raise StartStopped
 
 
 def in_words(summary: dict[str, Any], home: Path) -> str:

@@ -33,15 +33,15 @@ from orchestrator.web import listen, serve
 from storage import records
 from storage.code_version import code_version
 from storage.database import Database, migrate
-from storage.errors import ModelError, ServiceFailed, TeachingFailed
+from storage.errors import DatabaseUnavailable, ModelError, ServiceFailed, TeachingFailed
 from storage.events import FrameCaptured, InspectionDecided, PartTriggered, new_id
 from storage.model_files import check_model
 from storage.stream import EventLog
 
 logger = logging.getLogger(__name__)
 
-DRAIN_SECONDS = 5.0
-STOP_SECONDS = 3.0
+DRAIN_SECONDS = 3.0  # with the others: an orderly stop, Ray and services included, takes less than 10 s
+STOP_SECONDS = 1.5
 CHILDREN_SECONDS = 5.0
 COUNT_SECONDS = 2.0
 RAY_FOLDER_CHARACTERS = 40  # Ray puts about 65 more into its sockets' paths, of which there may be 107
@@ -106,15 +106,39 @@ class Line:
         except ServiceFailed as error:
             logger.warning("the tally waits: %s", error)
         if time.monotonic() > self.children_at:
-            record_children(self.place.home)
+            self.remember_children()
             self.children_at = time.monotonic() + CHILDREN_SECONDS
+
+    def remember_children(self) -> None:
+        """A full disk must not end the watching of the workers, too."""
+        try:
+            record_children(self.place.home)
+        except OSError as error:
+            logger.warning("the processes of this run are not written down: %s", error)
+
+    def mend(self) -> bool:
+        """Start Ray and the workers anew when Ray itself has died; True when that was done.
+
+        To be called in the thread that brought the line up: Ray ties its processes to it.
+        """
+        lost = self.supervisor.lost()
+        if lost is None:
+            return False
+        logger.error("Ray's %s has ended: Ray and all workers are started anew", lost)
+        self.supervisor.reconnect()
+        logger.warning("Ray is back")
+        return True
 
     def enough(self, parts: int) -> bool:
         """Whether so many are on record; the table is asked when the tally says so, and now and then."""
         if self.tally.parts() < parts and time.monotonic() < self.count_at:
             return False
         self.count_at = time.monotonic() + COUNT_SECONDS
-        return self.recorded() >= parts
+        try:
+            return self.recorded() >= parts
+        except DatabaseUnavailable as error:
+            logger.warning("the records are not counted now: %s", error)
+            return False
 
     def recorded(self) -> int:
         with self.database.begin() as session:
@@ -205,8 +229,18 @@ def bring_up(up: Line, options: Options, say: Callable[[str], None]) -> None:
     up.supervisor.start([task for task in planned if task.stage != STAGES[0].name])
     if untaught:
         teach(up, untaught, say)
+    wait_loaded(up, say)
     say("starting capture")
     up.supervisor.start([task for task in planned if task.stage == STAGES[0].name])
+
+
+def wait_loaded(up: Line, say: Callable[[str], None]) -> None:
+    """Parts that are triggered before the model is loaded would only wait, and spoil the line's latency."""
+    while not up.health().model_check()["ok"]:
+        waiting = next((one for one in up.supervisor.health() if one.stage == "inference" and one.detail), None)
+        say(f"loading the model: {waiting.detail}" if waiting else "loading the model")
+        up.mend()
+        time.sleep(0.1)
 
 
 def register(loaded: Loaded, used: Services, database: Database, log: EventLog, options: Options) -> Place:
@@ -262,6 +296,7 @@ def teach(up: Line, recipes: list[str], say: Callable[[str], None]) -> None:
             break
         if health.restarts > 2:
             raise TeachingFailed(f"teaching died {health.restarts} times: see {up.place.logs / 'teach.jsonl'}")
+        up.mend()
         say(f"teaching {health.detail}" if health.detail else "teaching")
         time.sleep(0.1)
     up.supervisor.stop_stage(TEACHER.name, STOP_SECONDS)

@@ -14,7 +14,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
+import psutil
+
 from orchestrator.logs import log_to_file
+from orchestrator.processes import ProcessMark
 from storage.errors import ServiceFailed
 from workers.consumer import Status
 from workers.detectors.detector import Image
@@ -26,6 +29,7 @@ ANSWER_SECONDS = 3.0
 HOT_WAIT_SECONDS = 0.05  # a frame is offered while its event is on the way
 PENDING_CALLS = 256  # to a worker that is restarting; hot frames beyond them are not offered
 STALLED_SECONDS = 60.0  # a loop that has not come round for this long is stuck: the worker is replaced
+RAY_SERVERS = ("gcs_server", "raylet")
 LONG_STATES = ("starting", "loading", "teaching", "opening")  # may be busy for longer than that
 
 
@@ -150,8 +154,6 @@ class WorkerHost:
             os._exit(1)
 
     def health(self) -> dict[str, Any]:
-        import psutil
-
         status = self.status
         return {
             "pid": os.getpid(),
@@ -192,6 +194,8 @@ class Supervisor:
         self.healths: dict[str, WorkerHealth] = {}
         self.watching = threading.Event()
         self.lock = threading.Lock()
+        self.ray_in_use = threading.Lock()
+        self.servers: list[ProcessMark] = []
 
     def connect(self) -> None:
         """Start Ray on this machine, all of its sockets on 127.0.0.1; or join the configured cluster."""
@@ -215,6 +219,25 @@ class Supervisor:
         except (ConnectionError, ValueError, RuntimeError) as error:
             where = f"the cluster at {self.address}" if self.address else "Ray on this machine"
             raise ServiceFailed(f"{where} cannot be reached: {error}") from error
+        if self.address is None:
+            children = psutil.Process().children()
+            self.servers = [ProcessMark.of(one, one.name()) for one in children if one.name() in RAY_SERVERS]
+
+    def lost(self) -> str | None:
+        """Which of Ray's own processes has ended: its workers end with it, and no new ones are started."""
+        return next((mark.what for mark in self.servers if mark.process() is None), None)
+
+    def reconnect(self) -> None:
+        """Start Ray and every worker anew. To be called in the thread that called connect."""
+        import ray
+
+        with self.ray_in_use:
+            ray.shutdown()
+            self.connect()
+            with self.lock:
+                tasks = [self.tasks[name] for name in self.actors]
+                self.actors, self.tasks = {}, {}
+            self.start(tasks)
 
     def actor(self, plain: type, max_concurrency: int, **options: Any) -> Any:
         """A plain class as an actor that is started again whenever it dies."""
@@ -231,7 +254,7 @@ class Supervisor:
             hot = (self.hot_frames, self.borrowers(task)) if task.hot else None
             with self.lock:
                 self.tasks[task.name] = task
-                self.healths[task.name] = WorkerHealth(task.name, task.stage)
+                self.healths.setdefault(task.name, WorkerHealth(task.name, task.stage))
                 self.actors[task.name] = host.remote(task.name, task.worker, dict(task.arguments), hot, self.logs)
 
     def borrowers(self, task: Task) -> list[Any]:
@@ -246,7 +269,8 @@ class Supervisor:
 
     def watch_loop(self, also: Callable[[], None]) -> None:
         while not self.watching.wait(CHECK_SECONDS):
-            self.check()
+            with self.ray_in_use:
+                self.check()
             also()
 
     def check(self) -> None:

@@ -27,8 +27,8 @@ logger = logging.getLogger(__name__)
 
 NO_ROOM: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 SYNCS_AT_ONCE: Final = 16
-SYNCED_REMEMBERED: Final = 4096
 """The disk flushes for all that wait at once: 20 files took 80 ms one after another and 10 ms together."""
+SYNCED_REMEMBERED: Final = 4096
 UNREADABLE_SUFFIX: Final = ".bin"
 """What a camera delivered and nobody can read is evidence all the same."""
 KEPT: Final = (*SUFFIXES.values(), UNREADABLE_SUFFIX)

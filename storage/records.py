@@ -12,7 +12,7 @@ from functools import cache
 from typing import Any, cast
 from uuid import UUID
 
-from sqlalchemy import Table, func, select, text
+from sqlalchemy import Table, func, select, text, true
 from sqlalchemy.dialects.postgresql import Insert, insert
 from sqlalchemy.orm import Session
 
@@ -196,14 +196,20 @@ def review_row(event: InspectionDecided) -> dict[str, Any]:
     }
 
 
-def overdue(session: Session, older_than: timedelta, limit: int = 100) -> list[tuple[FrameCaptured, datetime]]:
-    """Captured longer ago than that and without a verdict: what a lost event would have caused, found by asking."""
+def overdue(
+    session: Session, older_than: timedelta, since: datetime | None = None, limit: int = 100
+) -> list[tuple[FrameCaptured, datetime]]:
+    """Captured longer ago than that and without a verdict: what a lost event would have caused, found by asking.
+
+    since: when all that was captured before it is known to have its verdict; history need not be searched again.
+    """
     rows = session.execute(
         select(Inspection, Recipe.name)
         .join(Recipe, Recipe.id == Inspection.recipe_id)
         .outerjoin(InspectionVerdict, InspectionVerdict.inspection_id == Inspection.id)
         .where(InspectionVerdict.inspection_id.is_(None), Inspection.recorded_at < func.now() - older_than)
-        .order_by(Inspection.id)
+        .where(Inspection.recorded_at >= since if since else true())
+        .order_by(Inspection.recorded_at)
         .limit(limit)
     ).all()
     return [(captured(session, inspection, recipe), inspection.recorded_at) for inspection, recipe in rows]

@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from uuid import UUID
 
@@ -23,6 +23,7 @@ from workers.consumer import Consumer, Delivery, Status
 logger = logging.getLogger(__name__)
 
 TRIM_SECONDS = 2.0
+SLACK_SECONDS = 600.0
 
 
 class Recorder:
@@ -108,15 +109,21 @@ class Sweeper:
         self.log, self.database = log, database
         self.every_seconds, self.give_up_seconds = every_seconds, give_up_seconds
         self.told: set[UUID] = set()
+        self.since: datetime | None = None
         self.sweep_at = time.monotonic() + every_seconds
 
     def sweep(self) -> None:
         if time.monotonic() < self.sweep_at:
             return
+        begun_at = now()
         with self.database.begin() as session:
-            found = records.overdue(session, timedelta(seconds=self.every_seconds))
+            found = records.overdue(session, timedelta(seconds=self.every_seconds), self.since)
         for event, recorded_at in found:
             self.act(event, (now() - recorded_at).total_seconds())
+        # All before this has its verdict; the slack is for clocks that differ and for commits under way.
+        self.since = min((at for _, at in found), default=begun_at) - timedelta(
+            seconds=self.every_seconds + SLACK_SECONDS
+        )
         self.told &= {event.trigger.inspection_id for event, _ in found}
         self.sweep_at = time.monotonic() + self.every_seconds
 

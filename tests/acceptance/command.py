@@ -164,11 +164,11 @@ def surroundings() -> dict[str, str]:
 
 
 def bound(process: psutil.Process) -> set[str]:
-    """Addresses the process waits for others on: TCP that listens, UDP without a peer."""
+    """Addresses the process waits for others on: TCP that listens, and UDP."""
     return {
         one.laddr.ip
         for one in process.net_connections(kind="inet")
-        if one.laddr and not one.raddr and one.status in (psutil.CONN_LISTEN, psutil.CONN_NONE)
+        if one.laddr and one.status in (psutil.CONN_LISTEN, psutil.CONN_NONE)
     }
 
 

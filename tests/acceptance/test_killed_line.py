@@ -34,7 +34,6 @@ def left_behind(folder: Path) -> list[psutil.Process]:
         line.process.wait()
         wait_until(lambda: len(line.left()) < len(line.seen), "Ray noticed")
         left, line.seen = line.left(), set()
-    assert {process.name() for process in left} >= {"postgres"}
     return left
 
 
@@ -74,8 +73,6 @@ def test_after_a_kill_the_next_start_sweeps_up_and_completes_what_was_in_flight(
 ) -> None:
     """A stop by Ctrl-C then ends everything; the services that the killed run left are adopted and stopped, too."""
     with busy(folder) as line:
-        swept = [process for process in left_behind if "postgres" not in process.name() and is_alive(process)]
-        assert [process for process in swept if "valkey" not in process.name()] == []
         assert line.stop(signal.SIGINT) == 0, line.said()
         assert line.answer()["duplicated"] == 0
         assert line.left() == []

@@ -38,8 +38,8 @@ STEADY_MEMORY = {
     "MALLOC_MMAP_THRESHOLD_": "1073741824",
     "MALLOC_TRIM_THRESHOLD_": "1073741824",
 }
-"""For glibc, inherited by the workers: a loop in a thread otherwise gives the pages of each image back to the kernel and
-faults them in again, a seventh of the time of scoring."""
+"""For glibc, inherited by the workers: a loop in a thread otherwise gives the pages of each image back to the kernel
+and faults them in again, a seventh of the time of scoring."""
 
 
 class Worker(Protocol):

@@ -90,9 +90,9 @@ class Display:
 
     def verdicts(self, health: LineHealth) -> Table:
         tally = health.tally
-        table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0))
+        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
         for verdict in tally["verdicts"]:
-            table.add_column(verdict, justify="right", style=COLOURS[verdict])
+            table.add_column(verdict, justify="right", style=COLOURS[verdict], no_wrap=True, min_width=len(verdict))
         for heading in ("parts", "parts/min", "p50 ms", "p99 ms", "last part"):
             table.add_column(heading, justify="right", no_wrap=True)
         latency = tally["latency_ms"]
@@ -107,7 +107,7 @@ class Display:
         return table
 
     def workers(self, health: LineHealth) -> Group:
-        table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0))
+        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
         for heading in ("worker", "state", "handled", "memory", "restarts"):
             table.add_column(heading, justify="left" if heading in ("worker", "state") else "right", no_wrap=True)
         for worker in health.workers:

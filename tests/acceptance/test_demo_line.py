@@ -12,7 +12,7 @@ from orchestrator.services import services
 from tests.acceptance.command import Adline, run
 from tests.acceptance.plant import query
 
-pytestmark = pytest.mark.xdist_group("line")  # two cores hold one line at a time
+pytestmark = pytest.mark.usefixtures("alone")
 
 PARTS = 40
 KEYS = {"parts", "verdicts", "lost", "duplicated", "parts_per_second", "latency_ms", "model_version"}
@@ -24,7 +24,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def ended(folder: Path) -> Iterator[Adline]:
+def ended(folder: Path, alone: None) -> Iterator[Adline]:
     """The demo line after its parts."""
     with Adline(folder, "start", "--parts", str(PARTS), "--json") as adline:
         adline.finish()

@@ -11,7 +11,7 @@ from tests.acceptance.command import Adline, run
 from tests.acceptance.plant import fill, plant, query, station, unseen
 from tests.conftest import execute
 
-pytestmark = pytest.mark.xdist_group("line")  # two cores hold one line at a time
+pytestmark = pytest.mark.usefixtures("alone")
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from storage.stream import EventLog
 from tests.acceptance.command import Adline, is_alive, wait_until
 from tests.acceptance.plant import fill, plant, query, station, unseen
 
-pytestmark = pytest.mark.xdist_group("line")  # two cores hold one line at a time
+pytestmark = pytest.mark.usefixtures("alone")
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +27,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def left_behind(folder: Path) -> list[psutil.Process]:
+def left_behind(folder: Path, alone: None) -> list[psutil.Process]:
     """What runs on after the line's own process was killed in full work."""
     with busy(folder) as line:
         line.process.kill()

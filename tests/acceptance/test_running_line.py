@@ -18,7 +18,7 @@ from storage.models import ModelVersion
 from tests.acceptance.command import Adline, run, wait_until
 from tests.acceptance.plant import fill, plant, query, station, unseen
 
-pytestmark = pytest.mark.xdist_group("line")  # two cores hold one line at a time
+pytestmark = pytest.mark.usefixtures("alone")
 
 RECORDED = 5
 
@@ -38,7 +38,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def up(folder: Path) -> Iterator[Adline]:
+def up(folder: Path, alone: None) -> Iterator[Adline]:
     with Adline(folder, "start", "--json") as adline:
         yield adline.wait_ready()
 

@@ -17,7 +17,7 @@ def demo_line() -> dict[str, Any]:
                 "trigger": {"kind": "interval", "parts_per_minute": 600.0},
             }
         ],
-        "recipes": {"elpv-mono": {"teach": {"kind": "elpv", "cells": "mono", "count": 200}}},
+        "recipes": {"elpv-mono": {"teach": {"kind": "elpv", "cells": "mono", "count": 400}}},
     }
 
 

@@ -17,6 +17,7 @@ from rich.live import Live
 from cli.display import Display
 from cli.option import ConfigOption, JsonOption
 from orchestrator.configuration import Loaded, load_settings
+from orchestrator.folders import state_folder
 from orchestrator.logs import log_to_file, terminal_kept_clean
 
 POLL_SECONDS = 0.1
@@ -32,7 +33,7 @@ def start(
 ) -> None:
     """Bring the line up and run it until Ctrl-C, `adline stop`, or --parts are on record."""
     loaded = load_settings(config, os.environ, {"server.port": port, "server.host": host})
-    logs = loaded.home / "logs"
+    logs = state_folder(loaded.home) / "logs"
     log_to_file(logs / "line.jsonl", "line")
     with terminal_kept_clean(logs / "output.log") as terminal:
         summary = run(loaded, parts, terminal, as_json)
@@ -89,7 +90,7 @@ class StartStopped(Exception):
 
 
 class Stopping:
-    """Ctrl-C and SIGTERM ask for an orderly stop; a second one while stopping changes nothing."""
+    """Ctrl-C, SIGTERM and a closed terminal ask for an orderly stop; a second one while stopping changes nothing."""
 
     def __init__(self) -> None:
         self.asked = threading.Event()
@@ -97,6 +98,8 @@ class Stopping:
     def listen(self) -> None:
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self.ask)
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup wants the line to go on
+            signal.signal(signal.SIGHUP, self.ask)
 
     def ask(self, number: int, frame: object) -> None:
         self.asked.set()

@@ -24,6 +24,18 @@ def private_folder(path: Path) -> Path:
     return path
 
 
+def state_folder(home: Path) -> Path:
+    """The state folder, made if need be; ServiceFailed when nothing can be written there."""
+    try:
+        private_folder(home)
+        with tempfile.TemporaryFile(dir=home):
+            return home
+    except OSError as error:
+        raise ServiceFailed(
+            f"state folder {home}: {error.strerror}; let this user write there, or choose another by ADLINE_HOME"
+        ) from error
+
+
 def log_file(home: Path, name: str) -> Path:
     """Where a service writes; a long file is set aside, so that the disk does not fill in the years of a plant."""
     file = private_folder(home / "logs") / f"{name}.log"

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 import os
 import re
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
@@ -17,6 +18,23 @@ from typing import IO
 FILE_BYTES = 20 << 20
 FILES_KEPT = 5
 INSPECTION = re.compile(r"\binspection ([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})")
+
+
+class Terminal(io.TextIOWrapper):
+    """Whoever watches the line. That nobody watches any more (a closed pipe or window) must not end it."""
+
+    def write(self, text: str) -> int:
+        with suppress(OSError):
+            super().write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with suppress(OSError):
+            super().flush()
+
+    def close(self) -> None:
+        with suppress(OSError):
+            super().close()
 
 
 class JsonLines(logging.Formatter):
@@ -64,7 +82,7 @@ def terminal_kept_clean(path: Path) -> Iterator[IO[str]]:
     sys.stdout.flush()
     sys.stderr.flush()
     saved = os.dup(1), os.dup(2)
-    with path.open("ab") as sink, os.fdopen(os.dup(1), "w", encoding="utf-8", errors="replace") as terminal:
+    with path.open("ab") as sink, Terminal(os.fdopen(os.dup(1), "wb"), encoding="utf-8", errors="replace") as terminal:
         os.dup2(sink.fileno(), 1)
         os.dup2(sink.fileno(), 2)
         try:

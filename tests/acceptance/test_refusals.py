@@ -47,3 +47,11 @@ def test_a_busy_port_is_told_before_anything_is_started(tmp_path: Path) -> None:
             assert f"server.port {port} on 127.0.0.1 cannot be used" in line.said()
             assert line.seen == set()
     assert not (tmp_path / ".adline" / "postgres").exists()
+
+
+def test_a_folder_that_cannot_hold_the_state_is_named(tmp_path: Path) -> None:
+    (tmp_path / ".adline").touch()
+    code, said = run(tmp_path, "start")
+    assert code == 1
+    assert f"state folder {tmp_path / '.adline'}: File exists" in said and "ADLINE_HOME" in said
+    assert "Traceback" not in said

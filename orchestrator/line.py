@@ -63,19 +63,10 @@ class Options:
 class Line:
     """A line that is up."""
 
-    def __init__(
-        self,
-        loaded: Loaded,
-        place: Place,
-        database: Database,
-        log: EventLog,
-        services: Sequence[Service],
-        monitor: ServiceMonitor,
-        supervisor: Supervisor,
-    ) -> None:
-        self.services = services
-        self.loaded, self.settings, self.place = loaded, loaded.settings, place
-        self.database, self.log, self.monitor, self.supervisor = database, log, monitor, supervisor
+    def __init__(self, loaded: Loaded, ground: Ground, supervisor: Supervisor) -> None:
+        self.loaded, self.settings, self.place = loaded, loaded.settings, ground.place
+        self.database, self.log = ground.database, ground.log
+        self.services, self.monitor, self.supervisor = ground.services, ground.monitor, supervisor
         self.tally = Tally()
         self.started_at = time.monotonic()
         self.stopping = threading.Event()
@@ -180,6 +171,33 @@ class Line:
             self.supervisor.stop_stage(stage.name, STOP_SECONDS)
 
 
+@dataclass(frozen=True)
+class Ground:
+    """What workers stand on: services that run and are watched, records and events, and this run's place in them."""
+
+    services: Sequence[Service]
+    monitor: ServiceMonitor
+    database: Database
+    log: EventLog
+    place: Place
+
+
+@contextmanager
+def ground(loaded: Loaded, options: Options) -> Iterator[Ground]:
+    """Start the services, bring the schema up to date, write the run down."""
+    settings = loaded.settings
+    with ExitStack() as stack:
+        used = stack.enter_context(services(loaded.home, settings.database.url, settings.stream.url))
+        monitor = ServiceMonitor(used.all)
+        monitor.start()
+        stack.callback(monitor.stop)
+        database = Database(used.database_url, settings.database.pool_size)
+        stack.callback(database.close)
+        log = EventLog(used.stream_url)
+        stack.callback(log.close)
+        yield Ground(used.all, monitor, database, log, register(loaded, used, database, log, options))
+
+
 @contextmanager
 def line(loaded: Loaded, options: Options, say: Callable[[str], None] = say_nothing) -> Iterator[Line]:
     """Bring the line up; take it down in order when the block ends."""
@@ -197,20 +215,11 @@ def line(loaded: Loaded, options: Options, say: Callable[[str], None] = say_noth
             temporary=ray_folder(home, stack),
         )
         say("starting Postgres, Valkey and Ray")
-        starting = stack.enter_context(Entered(services(home, settings.database.url, settings.stream.url)))
+        starting = stack.enter_context(Entered(ground(loaded, options)))
         stack.callback(supervisor.shutdown)
         supervisor.connect()
         say("bringing the records' schema up to date")
-        used = starting.result()
-        monitor = ServiceMonitor(used.all)
-        monitor.start()
-        stack.callback(monitor.stop)
-        database = Database(used.database_url, settings.database.pool_size)
-        stack.callback(database.close)
-        log = EventLog(used.stream_url)
-        stack.callback(log.close)
-        place = register(loaded, used, database, log, options)
-        up = Line(loaded, place, database, log, used.all, monitor, supervisor)
+        up = Line(loaded, starting.result(), supervisor)
         stack.callback(up.stop_workers)
         if port:
             stack.enter_context(serve(up, port))

@@ -17,6 +17,7 @@ from uuid import UUID
 
 from orchestrator.background import Entered
 from orchestrator.configuration import Loaded
+from orchestrator.folders import private_folder, secret
 from orchestrator.health import LineHealth, disk_health
 from orchestrator.leftovers import forget, record_children, sweep
 from orchestrator.lock import line_lock
@@ -213,6 +214,7 @@ def line(loaded: Loaded, options: Options, say: Callable[[str], None] = say_noth
             object_store_bytes=settings.ray.object_store_megabytes << 20,
             hot_frames=settings.capture.hot_frames,
             temporary=ray_folder(home, stack),
+            token=ray_token(home),
         )
         say("starting Postgres, Valkey and Ray")
         starting = stack.enter_context(Entered(ground(loaded, options)))
@@ -309,6 +311,13 @@ def teach(up: Line, recipes: list[str], say: Callable[[str], None]) -> None:
         say(f"teaching {health.detail}" if health.detail else "teaching")
         time.sleep(0.1)
     up.supervisor.stop_stage(TEACHER.name, STOP_SECONDS)
+
+
+def ray_token(home: Path) -> Path:
+    """The file with what Ray's processes know each other by."""
+    file = private_folder(home / "run") / "ray.token"
+    secret(file)
+    return file
 
 
 def ray_folder(home: Path, stack: ExitStack) -> Path:

@@ -186,9 +186,10 @@ class Supervisor:
         object_store_bytes: int,
         hot_frames: int,
         temporary: Path | None = None,
+        token: Path | None = None,
     ) -> None:
         self.logs, self.address, self.hot_frames = logs, address, hot_frames
-        self.object_store_bytes, self.temporary = object_store_bytes, temporary
+        self.object_store_bytes, self.temporary, self.token = object_store_bytes, temporary, token
         self.actors: dict[str, Any] = {}
         self.tasks: dict[str, Task] = {}
         self.healths: dict[str, WorkerHealth] = {}
@@ -202,6 +203,9 @@ class Supervisor:
         if self.address is None:
             # Read by Ray when it is imported: with it, its sockets listen on 127.0.0.1 and nowhere else.
             os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
+            if self.token:
+                # Ray would keep it in the user's home, which an account for services may not have.
+                os.environ["RAY_AUTH_TOKEN_PATH"] = str(self.token)
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         for name, value in STEADY_MEMORY.items():

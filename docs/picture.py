@@ -30,7 +30,7 @@ def main() -> None:
                 display.up = up
                 while up.tally.parts() < SHOWN_AT:
                     time.sleep(0.1)
-                console = Console(record=True, width=76, file=io.StringIO(), force_terminal=True)
+                console = Console(record=True, width=82, file=io.StringIO(), force_terminal=True)
                 console.print(display)
     PICTURE.write_text(console.export_svg(title="adline start --parts 300"), encoding="utf-8")
 

@@ -31,7 +31,7 @@ from workers.detectors.efficientnet_lite import PREPROCESSING, WEIGHTS_SHA256, E
 
 LEAST_TAUGHT = 10
 CHUNK = 8  # images in memory at once while teaching
-MOST_PATCHES = 100_000  # the coreset is chosen among at most so many, drawn at random beyond that
+MOST_PATCHES = 60_000  # the coreset is chosen among at most so many, drawn at random beyond that
 NG_THRESHOLD = 0.5
 
 Progress = Callable[[int], None]

@@ -23,6 +23,7 @@ from workers.consumer import Consumer, Delivery, Status
 logger = logging.getLogger(__name__)
 
 TRIM_SECONDS = 2.0
+GATHER_MILLISECONDS = 60
 SLACK_SECONDS = 600.0
 
 
@@ -49,7 +50,7 @@ class Recorder:
 
     def run(self, stop: threading.Event) -> None:
         keys = [self.log.key(InspectionDecided), self.log.key(FrameCaptured)]
-        consumer = Consumer(self.log, keys, self.delivery, self.handle, self.bury, self.status)
+        consumer = Consumer(self.log, keys, self.delivery, self.gather, self.bury, self.status)
         consumer.run(stop, tick=self.tick)
 
     def tick(self) -> None:
@@ -57,6 +58,18 @@ class Recorder:
             self.log.trim()
             self.trim_at = time.monotonic() + TRIM_SECONDS
         self.sweeper.sweep()
+
+    def gather(self, entries: list[Entry]) -> None:
+        """Captures alone wait a moment for their verdicts: one commit for both, out of the way of scoring."""
+        if not any(isinstance(entry.event, InspectionDecided) for entry in entries):
+            entries += self.log.read(
+                self.delivery.group,
+                self.delivery.consumer,
+                [self.log.key(InspectionDecided)],
+                self.delivery.batch_size,
+                GATHER_MILLISECONDS,
+            )
+        self.handle(entries)
 
     def handle(self, entries: list[Entry]) -> None:
         """Write the batch; when one entry cannot be written, write the others and set that one aside."""
@@ -76,7 +89,8 @@ class Recorder:
         self.store.make_durable(named_images(captures, decisions))
         with self.database.begin() as session:
             records.record_captures(session, captures)
-            new = records.record_verdicts(session, decisions, self.captured)
+            known = self.captured | {event.trigger.inspection_id for event in captures}
+            new = records.record_verdicts(session, decisions, known)
         self.remember(captures, decisions)
         told = [completed(event) for event in records.unique(decisions) if event.trigger.inspection_id in new]
         self.log.publish_and_acknowledge(told, entries, self.delivery.group)

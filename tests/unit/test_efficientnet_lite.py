@@ -10,6 +10,7 @@ import torch
 from storage.errors import ImageUnreadable, ModelAltered, ModelMissing
 from workers.detectors.detector import Image
 from workers.detectors.efficientnet_lite import EfficientNetLite, preprocess, read_weights, weights_path
+from workers.detectors.efficientnet_lite0 import EfficientNetLite0
 
 
 def noise(*shape: int) -> Image:
@@ -75,6 +76,22 @@ def test_blue_and_red_are_exchanged() -> None:
 def test_what_is_no_image_is_unreadable_and_says_why(image: Image) -> None:
     with pytest.raises(ImageUnreadable, match="allowed: uint8 or uint16"):
         preprocess(image, 64)
+
+
+@pytest.mark.parametrize("size", [(256, 256), (96, 160), (257, 255)])
+def test_our_network_is_timms_bit_for_bit(size: tuple[int, int]) -> None:
+    import timm
+
+    weights = read_weights(weights_path()).values()
+    theirs = timm.create_model("tf_efficientnet_lite0", features_only=True, pretrained=False, out_indices=(2, 3, 4))
+    ours = EfficientNetLite0()
+    for network in (theirs, ours):
+        network.load_state_dict(dict(zip(network.state_dict(), weights, strict=False)))
+        network.eval()
+    pixels = torch.rand(2, 3, *size, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        pairs = zip(theirs(pixels), ours(pixels), strict=True)
+    assert all(torch.equal(wanted, found) for wanted, found in pairs)
 
 
 def test_folding_the_norms_changes_nothing_that_matters() -> None:

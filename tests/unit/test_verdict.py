@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from uuid import UUID
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from storage.events import PredictionFacts, ReviewReason, Verdict, new_id
 from workers.inference.verdict import decide, sampled
-
-pytestmark = pytest.mark.usefixtures("subnormal_floats")
 
 SCORES = st.floats(0, 1)
 RANK = {Verdict.OK: 0, Verdict.REVIEW: 1, Verdict.NG: 2}

@@ -26,6 +26,7 @@ logger = logging.getLogger(__name__)
 
 CHECK_SECONDS = 1.0
 ANSWER_SECONDS = 3.0
+INLINE_BYTES = 1 << 20
 HOT_WAIT_SECONDS = 0.05  # a frame is offered while its event is on the way
 PENDING_CALLS = 256  # to a worker that is restarting; hot frames beyond them are not offered
 STALLED_SECONDS = 60.0  # a loop that has not come round for this long is stuck: the worker is replaced
@@ -102,10 +103,11 @@ class OfferedFrames:
         import ray
         from ray.exceptions import PendingCallsLimitExceeded
 
-        reference = ray.put(pixels)
+        # A small frame goes along with the call, which is a millisecond or two sooner; a large one is lent, not copied.
+        offered = pixels if pixels.nbytes < INLINE_BYTES else ray.put(pixels)
         for borrower in self.borrowers:
             with contextlib.suppress(PendingCallsLimitExceeded):  # it is restarting
-                borrower.keep.remote(key, reference)
+                borrower.keep.remote(key, offered)
 
     def keep(self, key: str, pixels: Image) -> None:
         with self.arrived:
@@ -212,6 +214,7 @@ class Supervisor:
             os.environ.setdefault(name, value)
         # Ray would run its workers at nice 15: whatever else the machine does would hold the line up.
         os.environ.setdefault("RAY_worker_niceness", "0")
+        os.environ.setdefault("RAY_max_direct_call_object_size", str(INLINE_BYTES))
         import ray
 
         options: dict[str, Any] = {"address": self.address or "local", "namespace": "adline"}

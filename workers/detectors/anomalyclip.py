@@ -434,7 +434,7 @@ class AnomalyCLIP(nn.Module):
 
     def text_features(self) -> Tensor:
         """The features of both prompts, (2, E), of length 1: compute them once per prompt set and keep them."""
-        return F.normalize(self.encode_text().float(), dim=-1)
+        return unit_length(self.encode_text())
 
     def encode_image(self, images: Tensor) -> ImageFeatures:
         """Encode preprocessed images, (B, 3, S, S)."""
@@ -444,8 +444,8 @@ class AnomalyCLIP(nn.Module):
         return ImageFeatures(cls @ self.visual.proj, [self.visual.ln_post(tap) @ self.visual.proj for tap in taps])
 
     def score(self, features: ImageFeatures, text: Tensor) -> Scores:
-        """Compare image features with text features of length 1, in float32 whatever the model's dtype."""
-        embedding = F.normalize(features.image.float(), dim=-1)
+        """Compare image features with text features of length 1, in float32 at least whatever the model's dtype."""
+        embedding = unit_length(features.image)
         maps = [self.similarity_map(tokens, text) for tokens in features.patches]
         return Scores(
             probabilities=(self.image_logits(embedding, text)).softmax(dim=-1),
@@ -460,7 +460,7 @@ class AnomalyCLIP(nn.Module):
 
     def similarity_map(self, tokens: Tensor, text: Tensor) -> Tensor:
         """The probability of normal and abnormal for each pixel, (B, 2, S, S), from (B, 1 + N, E)."""
-        patches = F.normalize(tokens[:, 1:].float(), dim=-1)  # (B, N, E): the class token is no patch
+        patches = unit_length(tokens[:, 1:])  # (B, N, E): the class token is no patch
         pair = (patches @ text.T / self.config.temperature).softmax(dim=-1)  # (B, N, 2)
         grid, size = self.config.grid, self.config.image_size
         pair = pair.transpose(1, 2).unflatten(2, (grid, grid))  # (B, 2, g, g)
@@ -474,6 +474,11 @@ class AnomalyCLIP(nn.Module):
     def forward(self, images: Tensor, text: Tensor) -> Scores:
         """Score preprocessed images, (B, 3, S, S), against text features of length 1, (2, E)."""
         return self.score(self.encode_image(images), text)
+
+
+def unit_length(features: Tensor) -> Tensor:
+    """Features (..., E) of length 1, in float32 at least: half precision is for the towers, not for the scores."""
+    return F.normalize(features if features.dtype == torch.float64 else features.float(), dim=-1)
 
 
 def smooth(maps: Tensor, sigma: float, truncate: float) -> Tensor:

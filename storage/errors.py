@@ -121,6 +121,10 @@ class ModelShapeWrong(ModelError):
         super().__init__("the weights do not fit the model:\n" + "\n".join(problems[:5]) + more)
 
 
+class ModelConfigurationWrong(ModelError):
+    """The model is not one that adline can use."""
+
+
 class WeightsMissing(ModelMissing):
     """The weights are not in the models folder."""
 

@@ -3,8 +3,8 @@
 References
 * Zhou, Pang, Tian, He, Chen: "AnomalyCLIP: Object-agnostic Prompt Learning for Zero-shot Anomaly Detection", ICLR 2024.
   The default of each configuration field is what its published code computes.
-* Radford et al.: "Learning Transferable Visual Models From Natural Language Supervision" (CLIP), 2021. Modules carry the
-  parameter names of its released weights, so that a state dict loads key by key.
+* Radford et al.: "Learning Transferable Visual Models From Natural Language Supervision" (CLIP), 2021. Modules carry
+  the parameter names of its released weights, so that a state dict loads key by key.
 * Li et al.: "CLIP Surgery", 2023, for the V-V path that leaves the original path as it is.
 
 Letters in shapes: B images, N patches (a grid of g x g), T tokens of a text, W width, H heads, D = W / H, E embedding,
@@ -24,7 +24,14 @@ from torch import Tensor, nn
 from storage.errors import ModelShapeWrong, SettingsError
 
 Weights = Mapping[str, Tensor]
-UNUSED_CLIP_KEYS = ("token_embedding.weight", "logit_scale", "logit_bias", "input_resolution", "context_length", "vocab_size")
+UNUSED_CLIP_KEYS = (
+    "token_embedding.weight",
+    "logit_scale",
+    "logit_bias",
+    "input_resolution",
+    "context_length",
+    "vocab_size",
+)
 
 
 @dataclass(frozen=True)
@@ -65,7 +72,9 @@ class AnomalyCLIPConfig:
 
     # the image side
     dpam_layer: int = 20  # the last dpam_layer - 1 blocks have the V-V path; 1 = none
-    features_list: tuple[int, ...] = (24,)  # blocks, counted from 1, whose patch tokens are scored; as the published scripts
+    features_list: tuple[int, ...] = (
+        24,
+    )  # blocks, counted from 1, whose patch tokens are scored; as the published scripts
     ln_post_on_image_feature: bool = False  # CLIP does, AnomalyCLIP does not
 
     # the scores
@@ -190,7 +199,7 @@ class Attention(nn.Module):
     def project(self, u: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The queries, keys and values of all heads."""
         qkv = F.linear(u, self.in_proj_weight, self.in_proj_bias)  # (B, T, 3W)
-        q, k, v = qkv.unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)  # 3 x (B, H, T, D)
+        q, k, v = qkv.view(*u.shape[:2], 3, self.heads, -1).permute(2, 0, 3, 1, 4)  # 3 x (B, H, T, D)
         return q, k, v
 
     def project_first_query(self, u: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -198,8 +207,8 @@ class Attention(nn.Module):
         width = u.shape[2]
         q = F.linear(u[:, :1], self.in_proj_weight[:width], self.in_proj_bias[:width])  # (B, 1, W)
         kv = F.linear(u, self.in_proj_weight[width:], self.in_proj_bias[width:])  # (B, T, 2W)
-        k, v = kv.unflatten(2, (2, self.heads, -1)).permute(2, 0, 3, 1, 4)  # 2 x (B, H, T, D)
-        return q.unflatten(2, (self.heads, -1)).transpose(1, 2), k, v
+        k, v = kv.view(*u.shape[:2], 2, self.heads, -1).permute(2, 0, 3, 1, 4)  # 2 x (B, H, T, D)
+        return q.view(len(u), 1, self.heads, -1).transpose(1, 2), k, v
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor, causal: bool = False) -> Tensor:
         """softmax(q k^T / sqrt(D)) v of each head, through the output projection."""
@@ -292,7 +301,7 @@ class VisualTower(nn.Module):
         native = self.config.native_grid
         if grid == native:
             return self.positional_embedding
-        patches = self.positional_embedding[1:].unflatten(0, (native, native)).permute(2, 0, 1)[None]  # (1, W, n, n)
+        patches = self.positional_embedding[1:].view(native, native, -1).permute(2, 0, 1)[None]  # (1, W, n, n)
         mode = self.config.position_interpolation
         patches = F.interpolate(patches, (grid, grid), mode=mode, align_corners=False)  # (1, W, g, g)
         return torch.cat([self.positional_embedding[:1], patches[0].flatten(1).T])  # (1 + g^2, W)
@@ -341,7 +350,9 @@ class PromptLearner(nn.Module):
         for side in ("pos", "neg"):
             self.register_buffer(f"token_prefix_{side}", torch.empty(1, 1, 1, width))
             self.register_buffer(f"token_suffix_{side}", torch.empty(1, 1, rest, width))
-            self.register_buffer(f"tokenized_prompts_{side}", torch.empty(1, 1, config.context_length, dtype=torch.int32))
+            self.register_buffer(
+                f"tokenized_prompts_{side}", torch.empty(1, 1, config.context_length, dtype=torch.int32)
+            )
 
     def forward(self) -> Tensor:
         """Both prompts as token embeddings, (2, T, W)."""
@@ -358,7 +369,8 @@ class PromptLearner(nn.Module):
         """What replaces the tokens after the first one before block index + 1, (rows, t_n_ctx, W)."""
         prompt = self.compound_prompts_text[index].expand(rows, -1, -1)
         # Expanded first, rounded then: the gradient of each row passes the rounding by itself.
-        return prompt.half().to(prompt.dtype) if self.rounds else prompt
+        rounded: Tensor = prompt.half().to(prompt.dtype) if self.rounds else prompt
+        return rounded
 
 
 @dataclass(frozen=True)
@@ -415,7 +427,7 @@ class AnomalyCLIP(nn.Module):
         }
         _check_shapes(model.state_dict(), weights)
         _check_numbers(weights)
-        # Prompts are cloned because training writes to them; the backbone may stay a memory-mapped file.
+        # Training writes to the prompts: what the caller gave stays as it is. The frozen backbone is shared.
         weights = {key: value.clone() if key.startswith("prompt_learner.") else value for key, value in weights.items()}
         model.load_state_dict(weights, assign=True)
         model.visual.requires_grad_(False)
@@ -430,7 +442,8 @@ class AnomalyCLIP(nn.Module):
                 x = torch.cat([x[:, :1], compound, x[:, 1 + compound.shape[1] :]], dim=1)  # (2, T, W)
             x = block(x, causal=True)
         x = self.ln_final(x)[torch.arange(len(x), device=x.device), self.prompt_learner.ends()]  # (2, W)
-        return x @ self.text_projection
+        features: Tensor = x @ self.text_projection
+        return features
 
     def text_features(self) -> Tensor:
         """The features of both prompts, (2, E), of length 1: compute them once per prompt set and keep them."""
@@ -463,7 +476,7 @@ class AnomalyCLIP(nn.Module):
         patches = unit_length(tokens[:, 1:])  # (B, N, E): the class token is no patch
         pair = (patches @ text.T / self.config.temperature).softmax(dim=-1)  # (B, N, 2)
         grid, size = self.config.grid, self.config.image_size
-        pair = pair.transpose(1, 2).unflatten(2, (grid, grid))  # (B, 2, g, g)
+        pair = pair.transpose(1, 2).reshape(-1, 2, grid, grid)  # (B, 2, g, g)
         return F.interpolate(pair, (size, size), mode="bilinear", align_corners=False)  # (B, 2, S, S)
 
     def fuse(self, maps: list[Tensor]) -> Tensor:

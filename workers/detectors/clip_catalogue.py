@@ -65,7 +65,9 @@ def choices(name: ClipName) -> dict[str, Any]:
     vision, text = config["vision_cfg"], config["text_cfg"]
     extras = sorted((set(vision) - PLAIN_VISION) | (set(text) - PLAIN_TEXT) | ({"custom_text"} & set(config)))
     if extras:
-        raise ModelConfigurationWrong(f"{name}: given a tower with {', '.join(extras)}; allowed: CLIP's plain transformers")
+        raise ModelConfigurationWrong(
+            f"{name}: given a tower with {', '.join(extras)}; allowed: CLIP's plain transformers"
+        )
     weights = get_pretrained_cfg(name.model, name.tag)
     quick = config.get("quick_gelu", False) or weights.get("quick_gelu", False)
     found = {

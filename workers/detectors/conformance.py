@@ -16,7 +16,7 @@ from workers.detectors import anomalyclip_losses as losses
 from workers.detectors.anomalyclip import AnomalyCLIP, AnomalyCLIPConfig, ImageFeatures, Scores, unit_length
 
 TOLERANCE = 1e-5
-"""Largest allowed difference in float32 on a CPU, relative to the quantity's largest magnitude where that is above 1."""
+"""Allowed difference in float32 on a CPU; relative to the quantity's largest magnitude where that is above 1."""
 
 Quantities = dict[str, list[Tensor]]
 
@@ -121,14 +121,21 @@ def _expected(case: Mapping[str, Any]) -> Quantities:
         "anomaly_map_unsmoothed": [case["anomaly_map_unsmoothed"]],
         "anomaly_map": [case["anomaly_map"]],
         "losses": [case["image_ce"], *parts, case["total_loss"]],
-        "gradients": [*(torch.tensor(norms[name]) for name in sorted(norms)), case["grad_ctx_pos"], case["grad_ctx_neg"]],
+        "gradients": [
+            *(torch.tensor(norms[name]) for name in sorted(norms)),
+            case["grad_ctx_pos"],
+            case["grad_ctx_neg"],
+        ],
     }
 
 
 def _largest_difference(name: str, computed: Sequence[Tensor], expected: Sequence[Tensor]) -> float:
     if [tuple(tensor.shape) for tensor in computed] != [tuple(tensor.shape) for tensor in expected]:
         raise ConformanceFailed(f"{name}: the case holds other shapes than the model computes")
-    return max(_relative(ours.detach().cpu().double(), theirs.double()) for ours, theirs in zip(computed, expected, strict=True))
+    return max(
+        _relative(ours.detach().cpu().double(), theirs.double())
+        for ours, theirs in zip(computed, expected, strict=True)
+    )
 
 
 def _relative(ours: Tensor, theirs: Tensor) -> float:

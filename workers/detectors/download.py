@@ -30,7 +30,9 @@ def download(url: str, target: Path, sha256: str | None, report: ProgressReport)
     try:
         _fetch(url, partial, report)
     except (OSError, http.client.HTTPException) as error:
-        raise DownloadFailed(f"{url}: {error}; what has arrived is kept and the next call goes on from there") from error
+        raise DownloadFailed(
+            f"{url}: {error}; what has arrived is kept and the next call goes on from there"
+        ) from error
     check(partial, sha256)
     partial.replace(target)
     return target

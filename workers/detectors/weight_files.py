@@ -76,7 +76,7 @@ def _read_torchscript(path: Path) -> dict[str, Tensor]:
         warnings.simplefilter("ignore", DeprecationWarning)
         warnings.simplefilter("ignore", FutureWarning)
         try:
-            module = torch.jit.load(path, map_location="cpu")
+            module = torch.jit.load(path, map_location="cpu")  # type: ignore[no-untyped-call]  # torch has no types here
         except RuntimeError as error:
             raise WeightsUnreadable(f"{path}: the TorchScript archive is damaged: {error}") from error
         return _tensors(path, module.state_dict())

@@ -56,7 +56,9 @@ def pull(
     clip_catalogue.choices(clip)  # refuses an unsuitable model before a gigabyte is fetched, not after
     try:
         source = source or clip_catalogue.source(clip)
-        archive = download(source.url, models_folder / "downloads" / clip.folder / source.file_name, source.sha256, report)
+        archive = download(
+            source.url, models_folder / "downloads" / clip.folder / source.file_name, source.sha256, report
+        )
     except DownloadFailed as error:
         raise DownloadFailed(f"{error}\n{offline_instruction(clip)}") from error
     stored = import_file(archive, models_folder, str(clip))
@@ -79,7 +81,9 @@ def import_file(path: Path, models_folder: Path, name: str | None = None) -> Sto
     """
     content = weight_files.read(path)
     if content.kind is WeightKind.PROMPTS:
-        kept = {key: value for key, value in content.weights.items() if not key.startswith("compound_prompt_projections.")}
+        kept = {
+            key: value for key, value in content.weights.items() if not key.startswith("compound_prompt_projections.")
+        }
         return _store(content.kind, name or path.stem, kept, prompts.describe(kept), path, models_folder)
     clip = clip_catalogue.parse(name) if name else _recognise(path, content)
     choices = clip_catalogue.choices(clip)
@@ -100,12 +104,18 @@ def _recognise(path: Path, content: WeightFile) -> ClipName:
         clip = ClipName(model, "openai")
         if _expected_shape(clip) == _shape(shape):
             return clip
-    raise ModelConfigurationWrong(f"{path}: of no shape that OpenAI published; give its open_clip name with --name MODEL:TAG")
+    raise ModelConfigurationWrong(
+        f"{path}: of no shape that OpenAI published; give its open_clip name with --name MODEL:TAG"
+    )
 
 
 def _check_model(clip: ClipName, shape: AnomalyCLIPConfig) -> None:
     expected, given = _expected_shape(clip), _shape(shape)
-    wrong = [f"{key}: given {given[key]}, {clip.model} has {expected[key]}" for key in expected if given[key] != expected[key]]
+    wrong = [
+        f"{key}: given {given[key]}, {clip.model} has {expected[key]}"
+        for key in expected
+        if given[key] != expected[key]
+    ]
     if wrong:
         raise WeightsUnreadable(f"the weights are not those of {clip}: {'; '.join(wrong)}")
 
@@ -125,12 +135,25 @@ def _expected_shape(clip: ClipName) -> dict[str, int]:
 
 
 def _shape(config: AnomalyCLIPConfig) -> dict[str, int]:
-    names = ("vision_width", "vision_layers", "patch_size", "native_grid", "text_width", "text_layers", "embedding_width")
+    names = (
+        "vision_width",
+        "vision_layers",
+        "patch_size",
+        "native_grid",
+        "text_width",
+        "text_layers",
+        "embedding_width",
+    )
     return {name: getattr(config, name) for name in names}
 
 
 def _store(
-    kind: WeightKind, name: str, weights: Mapping[str, Tensor], choices: dict[str, Any], origin: Path, models_folder: Path
+    kind: WeightKind,
+    name: str,
+    weights: Mapping[str, Tensor],
+    choices: dict[str, Any],
+    origin: Path,
+    models_folder: Path,
 ) -> StoredWeights:
     folder = _folder(kind, name, models_folder)
     folder.mkdir(parents=True, exist_ok=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Self
@@ -96,11 +96,11 @@ class AnomalyCLIPDetector:
         """The same model with another threshold."""
         return AnomalyCLIPDetector(self.model, self.clip_file, self.version, calibration)
 
-    def save(self, folder: Path) -> str:
+    def save(self, folder: Path, training: Mapping[str, Any] | None = None) -> str:
         """Write safetensors and model.yaml into the folder; return the artefact's SHA-256, which is model.yaml's.
 
         model.yaml names the SHA-256 of the other files. The CLIP weights are linked where the disk allows it: a
-        retraining a night does not store a gigabyte a night.
+        retraining a night does not store a gigabyte a night. training: how the prompts were learned, for the record.
         """
         folder.mkdir(parents=True, exist_ok=True)
         link_or_copy(self.clip_file, folder / CLIP_FILE)
@@ -114,6 +114,7 @@ class AnomalyCLIPDetector:
                 key: list(value) if isinstance(value, tuple) else value
                 for key, value in asdict(self.calibration).items()
             },
+            "training": dict(training or {}),
             "files": {name: sha256_of(folder / name) for name in (CLIP_FILE, PROMPTS_FILE)},
         }
         (folder / MODEL_FILE).write_text(yaml.safe_dump(description, sort_keys=False), encoding="utf-8")

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-import scipy.ndimage
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -38,7 +37,7 @@ class NaiveAnomalyCLIP:
         t = torch.stack([row / row.norm() for row in text])
         maps = [self.similarity(tokens, t) for tokens in patches]
         total = sum(((m[:, :, 1] + 1 - m[:, :, 0]) / 2).detach().numpy() for m in maps)
-        smooth = scipy.ndimage.gaussian_filter(total, sigma=self.c.sigma) if self.c.sigma else total
+        smooth = gaussian(np.asarray(total), self.c.sigma) if self.c.sigma else total
         score = torch.softmax((image_feature / image_feature.norm()) @ t.T / self.c.temperature, dim=0)[1]
         return Naive(text, image_feature, patches, score, maps, np.asarray(smooth))
 
@@ -139,6 +138,19 @@ def bilinear(table: Tensor, size: int) -> Tensor:
     rows = table[low] * (1 - part) + table[high] * part
     columns = rows.transpose(0, 1)
     return (columns[low] * (1 - part) + columns[high] * part).transpose(0, 1)
+
+
+def gaussian(table: NDArray[np.float64], sigma: float) -> NDArray[np.float64]:
+    """Filter a square; "reflect" as scipy says it, "symmetric" as numpy does: the edge pixel is repeated."""
+    radius = int(4 * sigma + 0.5)
+    weights = np.array([np.exp(-(i**2) / (2 * sigma**2)) for i in range(-radius, radius + 1)])
+    weights /= weights.sum()
+
+    def along_rows(rows: NDArray[np.float64]) -> NDArray[np.float64]:
+        padded = np.pad(rows, ((0, 0), (radius, radius)), mode="symmetric")
+        return np.stack([np.convolve(row, weights, mode="valid") for row in padded])
+
+    return along_rows(along_rows(table).T).T
 
 
 def losses(maps: list[Tensor], mask: Tensor, probability: Tensor, label: int) -> Tensor:

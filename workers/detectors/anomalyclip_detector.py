@@ -14,11 +14,10 @@ import safetensors.torch
 import torch
 import yaml
 from numpy.typing import NDArray
-from torch import Tensor
 
 from storage.errors import ModelAltered, ModelMissing, ScoreInvalid
 from workers.detectors import prompts, weights
-from workers.detectors.anomalyclip import AnomalyCLIP, AnomalyCLIPConfig, Weights
+from workers.detectors.anomalyclip import AnomalyCLIP, AnomalyCLIPConfig
 from workers.detectors.anomalyclip_images import preprocess
 from workers.detectors.detector import Calibration, Image, Prediction
 from workers.detectors.download import sha256_of
@@ -126,7 +125,7 @@ class AnomalyCLIPDetector:
     ) -> Self:
         """Read what `save` wrote, after checking each file's SHA-256."""
         description = _read_description(folder, sha256)
-        clip, learned = (_load_float(folder / name) for name in (CLIP_FILE, PROMPTS_FILE))
+        clip, learned = (weights.load_float(folder / name) for name in (CLIP_FILE, PROMPTS_FILE))
         config = AnomalyCLIPConfig.from_dict(description["configuration"])
         model = AnomalyCLIP.from_weights(config, clip, learned).to(device=device, dtype=dtype)
         return cls(model, folder / CLIP_FILE, description["version"], _calibration(description["calibration"]))
@@ -150,16 +149,21 @@ def link_or_copy(source: Path, target: Path) -> None:
 
 
 def _read_description(folder: Path, sha256: str | None) -> dict[str, Any]:
-    file = folder / MODEL_FILE
-    if not file.is_file():
-        raise ModelMissing(f"{folder}: holds no {MODEL_FILE}")
-    description: dict[str, Any] = yaml.safe_load(file.read_text(encoding="utf-8"))
-    recorded = {MODEL_FILE: sha256 or sha256_of(file), **description["files"]}
-    for name, expected in recorded.items():
-        found = sha256_of(folder / name)
-        if found != expected:
-            raise ModelAltered(f"{folder / name}: SHA-256 is {found}, recorded was {expected}")
+    _check_file(folder, MODEL_FILE, sha256)
+    try:
+        description: dict[str, Any] = yaml.safe_load((folder / MODEL_FILE).read_text(encoding="utf-8"))
+        for name in (CLIP_FILE, PROMPTS_FILE):
+            _check_file(folder, name, description["files"][name])
+    except (yaml.YAMLError, KeyError, TypeError) as error:
+        raise ModelAltered(f"{folder / MODEL_FILE}: not a model's description: {error}") from error
     return description
+
+
+def _check_file(folder: Path, name: str, sha256: str | None) -> None:
+    if not (folder / name).is_file():
+        raise ModelMissing(f"{folder}: holds no {name}")
+    if sha256 is not None and (found := sha256_of(folder / name)) != sha256:
+        raise ModelAltered(f"{folder / name}: SHA-256 is {found}, recorded was {sha256}")
 
 
 def _calibration(kept: dict[str, Any]) -> Calibration:
@@ -167,8 +171,3 @@ def _calibration(kept: dict[str, Any]) -> Calibration:
     return Calibration(
         tuple(kept["good_raw_scores"]), kept["target_false_reject_rate"], kept["raw_threshold"], (low, high)
     )
-
-
-def _load_float(file: Path) -> Weights:
-    tensors: dict[str, Tensor] = safetensors.torch.load_file(file)
-    return {key: tensor.float() if tensor.is_floating_point() else tensor for key, tensor in tensors.items()}

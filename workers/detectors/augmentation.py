@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import cv2
 import numpy as np
@@ -13,6 +14,7 @@ from storage.errors import SettingsError
 from workers.detectors.detector import Image
 
 Mask = NDArray[np.uint8]
+Pixels = TypeVar("Pixels", bound=NDArray[np.unsignedinteger[Any]])
 
 
 @dataclass(frozen=True)
@@ -95,11 +97,8 @@ AD_CLIP = Augmentation(
 """Every change the AD-CLIP model card names."""
 
 
-def _warp(pixels: Image, matrix: NDArray[np.float64], interpolation: int) -> Image:
+def _warp(pixels: Pixels, matrix: NDArray[np.float64], interpolation: int) -> Pixels:
     height, width = pixels.shape[:2]
     # Mirrored at the edges: a black corner would be learned as a defect.
-    warped: Image = np.asarray(
-        cv2.warpAffine(pixels, matrix, (width, height), flags=interpolation, borderMode=cv2.BORDER_REFLECT_101),
-        dtype=pixels.dtype,
-    )
-    return warped
+    warped = cv2.warpAffine(pixels, matrix, (width, height), flags=interpolation, borderMode=cv2.BORDER_REFLECT_101)
+    return warped.astype(pixels.dtype)  # type: ignore[return-value]  # cv2 keeps the type, its annotations do not

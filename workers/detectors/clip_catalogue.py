@@ -64,6 +64,8 @@ def choices(name: ClipName) -> dict[str, Any]:
     config = shape(name)
     vision, text = config["vision_cfg"], config["text_cfg"]
     extras = sorted((set(vision) - PLAIN_VISION) | (set(text) - PLAIN_TEXT) | ({"custom_text"} & set(config)))
+    if not isinstance(vision["layers"], int):
+        extras.append("residual stages")
     if extras:
         raise ModelConfigurationWrong(
             f"{name}: given a tower with {', '.join(extras)}; allowed: CLIP's plain transformers"

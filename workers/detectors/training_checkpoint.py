@@ -58,7 +58,7 @@ def resume(
         return []
     with safetensors.safe_open(file, framework="pt") as kept:
         notes = kept.metadata()
-        tensors = {key: kept.get_tensor(key) for key in kept.keys()}  # noqa: SIM118  # safe_open is no mapping
+        tensors = {key: kept.get_tensor(key) for key in kept.keys()}  # safe_open is no mapping
     _check_terms(file, notes["terms"], terms)
     _restore_learned(learned, tensors)
     _restore_optimiser(optimiser, tensors)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import safetensors.torch
+import torch
 import yaml
 from torch import Tensor
 
@@ -40,8 +41,19 @@ class StoredWeights:
         found = sha256_of(self.file)
         if found != self.sha256:
             raise ModelAltered(f"{self.file}: SHA-256 is {found}, recorded was {self.sha256}; pull or import it again")
-        tensors = safetensors.torch.load_file(self.file)
-        return {key: tensor.float() if tensor.is_floating_point() else tensor for key, tensor in tensors.items()}
+        return load_float(self.file)
+
+
+def load_float(file: Path) -> dict[str, Tensor]:
+    """The tensors of a safetensors file in float32; ids stay whole numbers.
+
+    Copied, because where a tensor lies in the file decides its alignment, and that the last bit of a product.
+    """
+    tensors = safetensors.torch.load_file(file)
+    return {
+        key: tensor.to(torch.float32, copy=True) if tensor.is_floating_point() else tensor
+        for key, tensor in tensors.items()
+    }
 
 
 def _no_report(here: int, total: int | None) -> None:
@@ -85,14 +97,14 @@ def import_file(path: Path, models_folder: Path, name: str | None = None) -> Sto
             key: value for key, value in content.weights.items() if not key.startswith("compound_prompt_projections.")
         }
         return _store(content.kind, name or path.stem, kept, prompts.describe(kept), path, models_folder)
-    clip = clip_catalogue.parse(name) if name else _recognise(path, content)
+    clip = clip_catalogue.parse(name) if name else recognise(path, content)
     choices = clip_catalogue.choices(clip)
     shape = AnomalyCLIPConfig.for_clip(content.weights, **choices)  # says what is wrong with unfit weights
     _check_model(clip, shape)
     return _store(content.kind, str(clip), content.weights, choices, path, models_folder)
 
 
-def _recognise(path: Path, content: WeightFile) -> ClipName:
+def recognise(path: Path, content: WeightFile) -> ClipName:
     """The name of OpenAI's weights by their shape; others share shapes and differ in what shapes do not tell."""
     if not content.from_openai:
         raise ModelConfigurationWrong(

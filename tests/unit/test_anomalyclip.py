@@ -2,13 +2,17 @@ from __future__ import annotations
 
 import gc
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import open_clip
 import pytest
 import torch
+from open_clip.model import CLIP, CLIPTextCfg, CLIPVisionCfg
 from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
 from typer.testing import CliRunner
 
 from cli.model import app
@@ -19,6 +23,7 @@ from tests.unit.naive_anomalyclip import losses as naive_losses
 from tests.unit.tiny_clip import Shape
 from workers.detectors import anomalyclip_losses, conformance, prompts
 from workers.detectors.anomalyclip import AnomalyCLIP, AnomalyCLIPConfig, smooth
+from workers.detectors.forward_cost import build_bare_tower, measure
 
 CASE = Path(__file__).parents[1] / "fixtures" / "reference_case.pt"
 
@@ -125,6 +130,62 @@ def test_gradients_of_other_shapes_agree_with_the_second_implementation(shape: S
     assert len(ours) == 2 + model.config.depth - 1
     for a, b in zip(ours, theirs, strict=True):
         assert apart(a, b) <= 1e-9
+
+
+@pytest.mark.parametrize("quick", [True, False])
+@pytest.mark.parametrize("head_width", [64, 32])
+def test_without_its_own_choices_the_model_computes_what_open_clip_computes(quick: bool, head_width: int) -> None:
+    torch.manual_seed(3)
+    vision = CLIPVisionCfg(layers=3, width=64, head_width=head_width, patch_size=8, image_size=32)
+    text = CLIPTextCfg(width=64, heads=64 // head_width, layers=3)
+    theirs = CLIP(32, vision, text, quick_gelu=quick).eval()
+    clip = {key: value.detach() for key, value in theirs.state_dict().items()}
+    config = AnomalyCLIPConfig.for_clip(
+        clip,
+        image_size=32,
+        activation="quick_gelu" if quick else "gelu",
+        vision_head_width=head_width,
+        text_head_width=head_width,
+        n_ctx=0,
+        depth=1,
+        dpam_layer=1,
+        ln_post_on_image_feature=True,
+    )
+    ours = AnomalyCLIP.from_weights(config, clip, prompts.initialise(config, clip, 0))
+    batch = images(config, 2)
+    assert apart(ours.encode_image(batch).image, theirs.encode_image(batch)) <= 1e-5
+    written = open_clip.tokenize(["object.", "damaged object."])
+    assert apart(ours.encode_text(), theirs.encode_text(written)) <= 1e-5
+
+
+@pytest.mark.parametrize("patch", [32, 16])
+@pytest.mark.parametrize("size", [224, 512])
+@pytest.mark.parametrize("dpam_layer", [10, 13])
+def test_the_forward_pass_takes_less_than_1_35_times_the_bare_towers_arithmetic(
+    patch: int, size: int, dpam_layer: int
+) -> None:
+    with torch.device("meta"):
+        config = AnomalyCLIPConfig(
+            patch_size=patch,
+            native_grid=size // patch,
+            vision_width=768,
+            vision_layers=12,
+            vision_mlp_width=3072,
+            embedding_width=512,
+            image_size=size,
+            dpam_layer=dpam_layer,
+            features_list=(12,),
+        )
+        model = AnomalyCLIP(config)
+        bare = build_bare_tower(config)
+        batch, text = torch.empty(2, 3, size, size), torch.empty(2, 512)
+        assert count_operations(lambda: model(batch, text)) < 1.35 * count_operations(lambda: bare(batch))
+
+
+def count_operations(run: Callable[[], object]) -> int:
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        run()
+    return int(counter.get_total_flops())
 
 
 def test_a_batch_scores_as_its_images_do_alone() -> None:
@@ -299,3 +360,8 @@ def test_a_file_that_is_no_case_is_refused(tmp_path: Path) -> None:
 def test_a_device_that_is_not_there_is_told_in_a_sentence() -> None:
     with pytest.raises(ConformanceFailed, match="device nowhere"):
         conformance.measure(CASE, device="nowhere")
+
+
+def test_the_forward_cost_is_measured_beside_the_bare_tower() -> None:
+    cost = measure(tiny_clip.model(image_size=48, dpam_layer=2).config, batch_size=2, rounds=3)
+    assert cost.bare_milliseconds > 0 and cost.anomalyclip_milliseconds > 0 and cost.ratio > 0

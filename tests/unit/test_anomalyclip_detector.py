@@ -56,6 +56,18 @@ def test_16_bit_images_keep_what_8_bit_cannot_tell_apart() -> None:
     assert (preprocess([dark], CONFIG) - preprocess([darker], CONFIG)).abs().max() > 0
 
 
+def test_a_read_only_frame_is_prepared_without_a_warning() -> None:
+    for image in (make_image(56, 56), make_image(56, 56).astype(np.uint16)):
+        image.flags.writeable = False
+        assert preprocess([image], CONFIG).shape == (1, 3, 56, 56)
+
+
+def test_an_image_of_100_megapixels_is_prepared() -> None:
+    image = np.full((10_000, 10_000), 128, np.uint8)
+    expected = (128 / 255 - np.array(CONFIG.mean)) / np.array(CONFIG.std)
+    assert preprocess([image], CONFIG)[0].mean(dim=(1, 2)).tolist() == pytest.approx(expected.tolist(), abs=1e-5)
+
+
 @pytest.mark.parametrize(
     ("image", "told"),
     [

@@ -126,6 +126,14 @@ def test_pulled_weights_are_checked_stored_and_found(publisher: tuple[type[Publi
     assert [path.name for path in (tmp_path / "models" / "downloads").rglob("*") if path.is_file()] == []
 
 
+def test_weights_that_are_here_are_not_fetched_again(publisher: tuple[type[Publisher], str], tmp_path: Path) -> None:
+    server, url = publisher
+    source = Source(url, "open_clip_model.safetensors", sha256(server.content))
+    first = weights.pull(NAME, tmp_path / "models", source=source)
+    assert weights.pull(NAME, tmp_path / "models", source=source) == first
+    assert server.ranges == [None]
+
+
 def test_an_interrupted_download_goes_on_where_it_stopped(
     publisher: tuple[type[Publisher], str], tmp_path: Path
 ) -> None:

@@ -416,7 +416,7 @@ class AnomalyCLIP(nn.Module):
 
     @classmethod
     def from_weights(cls, config: AnomalyCLIPConfig, clip: Weights, prompts: Weights) -> Self:
-        """Build the model on these weights; there is no other way to get one, so none runs on random numbers."""
+        """Build the model on these weights, all of them given: nothing in it is drawn or left unset."""
         with torch.device("meta"):
             model = cls(config)
         weights = {key: value for key, value in clip.items() if key not in UNUSED_CLIP_KEYS}

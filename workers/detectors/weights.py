@@ -38,6 +38,8 @@ class StoredWeights:
 
     def load(self) -> dict[str, Tensor]:
         """The tensors in float32 (ids stay whole numbers), after checking the file's SHA-256."""
+        if not self.file.is_file():
+            raise WeightsMissing(f"{self.file}: is gone; pull or import {self.name} again")
         found = sha256_of(self.file)
         if found != self.sha256:
             raise ModelAltered(f"{self.file}: SHA-256 is {found}, recorded was {self.sha256}; pull or import it again")
@@ -66,6 +68,8 @@ def pull(
     """Fetch CLIP weights by name into the models folder; source: from there instead of where open_clip says."""
     clip = clip_catalogue.parse(name)
     clip_catalogue.choices(clip)  # refuses an unsuitable model before a gigabyte is fetched, not after
+    if here := _find_intact(clip, models_folder):
+        return here
     try:
         source = source or clip_catalogue.source(clip)
         archive = download(
@@ -76,6 +80,14 @@ def pull(
     stored = import_file(archive, models_folder, str(clip))
     archive.unlink()
     return stored
+
+
+def _find_intact(clip: ClipName, models_folder: Path) -> StoredWeights | None:
+    try:
+        stored = find_clip(str(clip), models_folder)
+    except WeightsMissing:
+        return None
+    return stored if stored.file.is_file() and sha256_of(stored.file) == stored.sha256 else None
 
 
 def offline_instruction(clip: ClipName) -> str:

@@ -357,6 +357,14 @@ def test_a_file_that_is_no_case_is_refused(tmp_path: Path) -> None:
         conformance.measure(tmp_path / "case.pt")
 
 
+def test_a_conformance_case_needs_everything_that_is_compared(tmp_path: Path) -> None:
+    case = torch.load(CASE, weights_only=True)
+    del case["grad_norms"]
+    torch.save(case, tmp_path / "case.pt")
+    with pytest.raises(WeightsUnreadable, match="it has no grad_norms"):
+        conformance.measure(tmp_path / "case.pt")
+
+
 def test_a_device_that_is_not_there_is_told_in_a_sentence() -> None:
     with pytest.raises(ConformanceFailed, match="device nowhere"):
         conformance.measure(CASE, device="nowhere")

@@ -300,6 +300,15 @@ def test_others_weights_need_their_name_because_the_file_does_not_tell_the_activ
         weights.import_file(clip_file, tmp_path / "models")
 
 
+def test_weights_with_a_nan_are_not_taken_in(tmp_path: Path) -> None:
+    clip = tiny_clip.weights()
+    clip["visual.proj"][0, 0] = float("inf")
+    torch.save(clip, tmp_path / "clip.pt")
+    with pytest.raises(ModelShapeWrong, match=r"visual\.proj: holds NaN or infinity"):
+        weights.import_file(tmp_path / "clip.pt", tmp_path / "models", NAME)
+    assert not (tmp_path / "models").exists()
+
+
 def test_weights_under_the_name_of_another_model_are_refused(clip_file: Path, tmp_path: Path) -> None:
     with pytest.raises(WeightsUnreadable, match="vision_width: given 64, ViT-B-32 has 768"):
         weights.import_file(clip_file, tmp_path / "models", "ViT-B-32:openai")

@@ -186,6 +186,18 @@ def _count_blocks(clip: Weights, prefix: str) -> int:
     return len({key[len(prefix) :].split(".")[0] for key in clip if key.startswith(prefix)})
 
 
+def describe_prompts(prompts: Weights) -> dict[str, int]:
+    """The lengths and the depth that learned prompts were made with."""
+    try:
+        return {
+            "n_ctx": prompts["ctx_pos"].shape[2],
+            "depth": 1 + sum(key.startswith("compound_prompts_text.") for key in prompts),
+            "t_n_ctx": prompts["compound_prompts_text.0"].shape[0] if "compound_prompts_text.0" in prompts else 4,
+        }
+    except (KeyError, IndexError) as error:
+        raise ModelShapeWrong([f"{error}: not the prompts of AnomalyCLIP"]) from error
+
+
 class Attention(nn.Module):
     """Multi-head attention with the parameter names of torch.nn.MultiheadAttention."""
 
@@ -426,7 +438,7 @@ class AnomalyCLIP(nn.Module):
             if not key.startswith("compound_prompt_projections.")  # in published checkpoints, and never used
         }
         _check_shapes(model.state_dict(), weights)
-        _check_numbers(weights)
+        check_numbers(weights)
         # Training writes to the prompts: what the caller gave stays as it is. The frozen backbone is shared.
         weights = {key: value.clone() if key.startswith("prompt_learner.") else value for key, value in weights.items()}
         model.load_state_dict(weights, assign=True)
@@ -525,7 +537,8 @@ def _check_shapes(expected: Weights, given: Weights) -> None:
         raise ModelShapeWrong(problems)
 
 
-def _check_numbers(weights: Weights) -> None:
+def check_numbers(weights: Weights) -> None:
+    """Refuse weights that are not all numbers."""
     problems = [f"{key}: holds NaN or infinity" for key, value in weights.items() if not value.isfinite().all()]
     if problems:
         raise ModelShapeWrong(problems)

@@ -160,6 +160,7 @@ class _Batches:
 
     def __init__(self, model: AnomalyCLIP, samples: Sequence[TrainingSample], recipe: Recipe) -> None:
         self.model, self.samples, self.recipe = model, samples, recipe
+        self.kinds = {sample.anomalous for sample in samples}  # once: a sequence may read its images when asked
         self.kept: list[_Batch] = []
         if (
             not recipe.augmentation.changes
@@ -241,7 +242,7 @@ def _losses(model: AnomalyCLIP, batch: _Batch, weights: LossWeights) -> Losses:
 
 def _auroc(model: AnomalyCLIP, judged: _Batches) -> float | None:
     """How well the image score tells the held-out parts apart; None where there are not both kinds."""
-    if len({sample.anomalous for sample in judged.samples}) < 2:
+    if len(judged.kinds) < 2:
         return None
     with torch.no_grad():
         text = model.text_features()

@@ -13,10 +13,25 @@ from torch import Tensor
 
 from storage.errors import ConformanceFailed, WeightsUnreadable
 from workers.detectors import anomalyclip_losses as losses
-from workers.detectors.anomalyclip import AnomalyCLIP, AnomalyCLIPConfig, ImageFeatures, Scores, unit_length
+from workers.detectors.anomalyclip import (
+    AnomalyCLIP,
+    AnomalyCLIPConfig,
+    ImageFeatures,
+    Scores,
+    describe_prompts,
+    unit_length,
+)
 
 TOLERANCE = 1e-5
 """Allowed difference in float32 on a CPU; relative to the quantity's largest magnitude where that is above 1."""
+
+NEEDED = {
+    *("cfg", "state_dict", "prompt_learner", "image", "gt", "label"),
+    *("text_features_raw", "text_features", "image_features_raw", "patch_tokens", "image_score", "similarity_maps"),
+    *("anomaly_map_unsmoothed", "anomaly_map", "image_ce", "loss_parts", "total_loss"),
+    *("grad_norms", "grad_ctx_pos", "grad_ctx_neg"),
+}
+"""What a case holds: what goes into the published code, and what came out of it."""
 
 Quantities = dict[str, list[Tensor]]
 
@@ -51,8 +66,7 @@ def _read(case_file: Path) -> dict[str, Any]:
         raise WeightsUnreadable(f"{case_file}: there is no such file") from error
     except Exception as error:  # torch's unpickler raises a dozen kinds; each means that this is not a case
         raise WeightsUnreadable(f"{case_file}: not a conformance case: {error}") from error
-    needed = {"cfg", "state_dict", "prompt_learner", "image", "gt", "label", "text_features", "total_loss"}
-    missing = sorted(needed - set(case)) if isinstance(case, dict) else sorted(needed)
+    missing = sorted(NEEDED - set(case)) if isinstance(case, dict) else sorted(NEEDED)
     if missing:
         raise WeightsUnreadable(f"{case_file}: not a conformance case: it has no {', '.join(missing)}")
     return case
@@ -60,16 +74,13 @@ def _read(case_file: Path) -> dict[str, Any]:
 
 def build(case: Mapping[str, Any]) -> AnomalyCLIP:
     """The model of a case."""
-    shape, design = case["cfg"], case.get("design", {})
+    shape = case["cfg"]
     config = AnomalyCLIPConfig.for_clip(
         case["state_dict"],
         image_size=shape["img"],
         dpam_layer=shape["dpam"],
         features_list=tuple(shape["flist"]),
-        n_ctx=design.get("Prompt_length", 12),
-        # the published code's own spelling
-        depth=design.get("learnabel_text_embedding_depth", 9),
-        t_n_ctx=design.get("learnabel_text_embedding_length", 4),
+        **describe_prompts(case["prompt_learner"]),
     )
     return AnomalyCLIP.from_weights(config, case["state_dict"], case["prompt_learner"])
 

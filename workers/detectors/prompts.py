@@ -46,18 +46,6 @@ def fixed_tokens(config: AnomalyCLIPConfig, clip: Weights) -> dict[str, Tensor]:
     return fixed
 
 
-def describe(prompts: Weights) -> dict[str, int]:
-    """The lengths and the depth that learned prompts were made with."""
-    try:
-        return {
-            "n_ctx": prompts["ctx_pos"].shape[2],
-            "depth": 1 + sum(key.startswith("compound_prompts_text.") for key in prompts),
-            "t_n_ctx": prompts["compound_prompts_text.0"].shape[0] if "compound_prompts_text.0" in prompts else 4,
-        }
-    except (KeyError, IndexError) as error:
-        raise ModelShapeWrong([f"{error}: not the prompts of AnomalyCLIP"]) from error
-
-
 def check_origin(prompts: Weights, clip: Weights) -> None:
     """Refuse prompts that were learned on another CLIP: their scores would be noise, in silence."""
     for side in ("pos", "neg"):

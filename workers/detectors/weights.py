@@ -15,8 +15,8 @@ import yaml
 from torch import Tensor
 
 from storage.errors import DownloadFailed, ModelAltered, ModelConfigurationWrong, WeightsMissing, WeightsUnreadable
-from workers.detectors import clip_catalogue, prompts, weight_files
-from workers.detectors.anomalyclip import AnomalyCLIPConfig
+from workers.detectors import clip_catalogue, weight_files
+from workers.detectors.anomalyclip import AnomalyCLIPConfig, check_numbers, describe_prompts
 from workers.detectors.clip_catalogue import ClipName, Source
 from workers.detectors.download import ProgressReport, download, sha256_of
 from workers.detectors.weight_files import WeightFile, WeightKind
@@ -104,11 +104,12 @@ def import_file(path: Path, models_folder: Path, name: str | None = None) -> Sto
     name: MODEL:TAG for CLIP weights (OpenAI's own are recognised without it), any name for prompts.
     """
     content = weight_files.read(path)
+    check_numbers(content.weights)
     if content.kind is WeightKind.PROMPTS:
         kept = {
             key: value for key, value in content.weights.items() if not key.startswith("compound_prompt_projections.")
         }
-        return _store(content.kind, name or path.stem, kept, prompts.describe(kept), path, models_folder)
+        return _store(content.kind, name or path.stem, kept, describe_prompts(kept), path, models_folder)
     clip = clip_catalogue.parse(name) if name else recognise(path, content)
     choices = clip_catalogue.choices(clip)
     shape = AnomalyCLIPConfig.for_clip(content.weights, **choices)  # says what is wrong with unfit weights

@@ -146,6 +146,35 @@ class ModelAltered(ModelError):
         super().__init__(f"{path}: recorded with SHA-256 {wanted}, found {found}; the model was altered")
 
 
+class ModelShapeWrong(ModelError):
+    """The weights do not fit the model."""
+
+    def __init__(self, problems: list[str]) -> None:
+        self.problems = problems
+        more = f"\n... and {len(problems) - 5} more" if len(problems) > 5 else ""
+        super().__init__("the weights do not fit the model:\n" + "\n".join(problems[:5]) + more)
+
+
+class ModelConfigurationWrong(ModelError):
+    """The model is not one that adline can use."""
+
+
+class WeightsMissing(ModelMissing):
+    """The weights are not in the models folder."""
+
+
+class WeightsUnreadable(ModelError):
+    """The file is not one of the weight formats adline reads."""
+
+
+class DownloadFailed(ModelError):
+    """The weights could not be downloaded."""
+
+
+class ConformanceFailed(ModelError):
+    """The model does not compute what the reference case says."""
+
+
 class TeachingFailed(ModelError):
     """The model could not be taught from the given images."""
 

@@ -1,0 +1,238 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+import yaml
+
+from storage.errors import SettingsError, TeachingFailed
+from tests.unit import tiny_clip
+from workers.detectors import anomalyclip_losses, augmentation
+from workers.detectors.anomalyclip import AnomalyCLIP
+from workers.detectors.anomalyclip_detector import AnomalyCLIPDetector
+from workers.detectors.anomalyclip_losses import LossWeights
+from workers.detectors.anomalyclip_training import (
+    AD_CLIP,
+    Recipe,
+    TrainingSample,
+    learn_prompts,
+    train,
+)
+from workers.detectors.augmentation import Augmentation
+from workers.detectors.download import sha256_of
+from workers.detectors.training_checkpoint import EpochRecord
+
+QUICK = Recipe(epochs=12, learning_rate=1e-2)
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    # Sums in another order differ in the last bit; tests run beside one another and compare bits.
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def build(**choices: Any) -> AnomalyCLIP:
+    shape: dict[str, Any] = {"image_size": 32, "dpam_layer": 2, "sigma": 1.0}
+    return tiny_clip.model(prompt_scale=1.0, **shape | choices)
+
+
+def make_parts(count: int, seed: int, masks: bool = True) -> list[TrainingSample]:
+    """Grey cast parts with grain; every second one has a bright inclusion somewhere."""
+    draw = np.random.default_rng(seed)
+    return [make_part(draw, anomalous=i % 2 == 1, masks=masks) for i in range(count)]
+
+
+def make_part(draw: np.random.Generator, anomalous: bool, masks: bool) -> TrainingSample:
+    image = draw.normal(110, 12, size=(40, 40)).clip(0, 255).astype(np.uint8)
+    mask = np.zeros((40, 40), np.uint8)
+    if anomalous:
+        row, column = draw.integers(2, 26, size=2)
+        mask[row : row + 12, column : column + 12] = 255
+        image[mask > 0] = 250
+    return TrainingSample(image, anomalous, mask if masks and anomalous else None)
+
+
+def learned(model: AnomalyCLIP) -> dict[str, torch.Tensor]:
+    return {name: p.detach().clone() for name, p in model.prompt_learner.named_parameters()}
+
+
+def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_training_lowers_the_loss_and_tells_held_out_parts_apart_repeatably(tmp_path: Path) -> None:
+    histories = []
+    for run in ("first", "second"):
+        model = build()
+        still = replace(QUICK, epochs=1, learning_rate=1e-12)
+        parts, held_out = make_parts(24, seed=1), make_parts(40, seed=2)
+        untrained = learn_prompts(build(), parts, still, tmp_path / f"{run}, untrained", held_out)
+        history = learn_prompts(model, parts, QUICK, tmp_path / run, held_out)
+        histories.append((history, learned(model)))
+        assert history[-1].total < 0.7 * untrained[0].total
+        before, after = untrained[0].held_out_auroc, history[-1].held_out_auroc
+        assert before is not None and after is not None
+        assert after > max(0.9, before)
+    assert histories[0][0] == histories[1][0]
+    assert same(histories[0][1], histories[1][1])
+
+
+class Interrupted(Exception):
+    pass
+
+
+@pytest.mark.parametrize("changes", [Augmentation(), augmentation.AD_CLIP], ids=["plain", "augmented"])
+def test_an_interrupted_and_resumed_training_ends_at_the_same_weights(tmp_path: Path, changes: Augmentation) -> None:
+    recipe, parts = replace(QUICK, epochs=4, augmentation=changes, optimiser="adamw"), make_parts(10, seed=3)
+    whole = build()
+    history = learn_prompts(whole, parts, recipe, tmp_path / "whole")
+
+    def interrupt(record: EpochRecord, epochs: int) -> None:
+        if record.epoch == 2:
+            raise Interrupted
+
+    with pytest.raises(Interrupted):
+        learn_prompts(build(), parts, recipe, tmp_path / "resumed", report=interrupt)
+    resumed = build()
+    assert learn_prompts(resumed, parts, recipe, tmp_path / "resumed") == history
+    assert same(learned(resumed), learned(whole))
+
+
+def test_a_finished_training_called_again_learns_nothing_more(tmp_path: Path) -> None:
+    model = build()
+    history = learn_prompts(model, make_parts(6, seed=3), replace(QUICK, epochs=2), tmp_path)
+    again = build()
+    assert learn_prompts(again, make_parts(6, seed=3), replace(QUICK, epochs=2), tmp_path) == history
+    assert same(learned(again), learned(model))
+
+
+def test_a_checkpoint_of_another_recipe_is_not_continued(tmp_path: Path) -> None:
+    learn_prompts(build(), make_parts(4, seed=3), replace(QUICK, epochs=1), tmp_path)
+    with pytest.raises(TeachingFailed, match="belongs to another training"):
+        learn_prompts(build(), make_parts(4, seed=3), replace(QUICK, epochs=2, seed=5), tmp_path)
+
+
+def test_only_the_prompts_are_learned(tmp_path: Path) -> None:
+    model = build()
+    frozen = {key: w.clone() for key, w in model.state_dict().items() if not key.startswith("prompt_learner.")}
+    before = learned(model)
+    learn_prompts(model, make_parts(4, seed=3), replace(QUICK, epochs=1), tmp_path)
+    assert all(torch.equal(model.state_dict()[key], w) for key, w in frozen.items())
+    assert not any(torch.equal(before[name], p) for name, p in learned(model).items())
+
+
+def test_kept_features_and_recomputed_ones_teach_the_same(tmp_path: Path) -> None:
+    parts, recipe = make_parts(8, seed=3), replace(QUICK, epochs=2)
+    kept, recomputed = build(), build()
+    learn_prompts(kept, parts, recipe, tmp_path / "kept")
+    learn_prompts(recomputed, parts, replace(recipe, feature_memory_bytes=0), tmp_path / "recomputed")
+    for name, one in learned(kept).items():
+        assert torch.allclose(one, learned(recomputed)[name], atol=1e-3)
+
+
+def test_anomalous_parts_without_a_mask_teach_the_image_score(tmp_path: Path) -> None:
+    model, parts = build(), make_parts(16, seed=4, masks=False)
+    history = learn_prompts(model, parts, QUICK, tmp_path, make_parts(40, seed=2))
+    assert history[-1].classification < history[0].classification
+
+
+def test_a_training_leaves_a_model_folder_that_scores_and_can_be_checked(tmp_path: Path) -> None:
+    clip_file = tmp_path / "clip.safetensors"
+    safetensors.torch.save_file(tiny_clip.weights(), clip_file)
+    told: list[str] = []
+    outcome = train(
+        build(),
+        clip_file,
+        make_parts(8, seed=1),
+        replace(AD_CLIP, epochs=2),
+        tmp_path / "model",
+        version="20261123_V1_casting",
+        held_out=make_parts(6, seed=2),
+        report=lambda record, epochs: told.append(f"{record.epoch}/{epochs}"),
+    )
+    assert told == ["1/2", "2/2"]
+    assert (tmp_path / "model" / "curves.png").read_bytes().startswith(b"\x89PNG")
+    description = yaml.safe_load((tmp_path / "model" / "model.yaml").read_text())
+    assert description["training"]["recipe"]["optimiser"] == "adamw"
+    assert description["training"]["samples"] == 8
+    assert outcome.sha256 == sha256_of(tmp_path / "model" / "model.yaml")
+    assert description["files"]["prompts.safetensors"] == sha256_of(tmp_path / "model" / "prompts.safetensors")
+    loaded = AnomalyCLIPDetector.load(tmp_path / "model", outcome.sha256)
+    image = make_parts(1, seed=9)[0].image
+    assert loaded.version == "20261123_V1_casting"
+    assert loaded.predict([image])[0].raw_score == outcome.detector.predict([image])[0].raw_score
+
+
+def test_the_published_recipe_and_the_ad_clip_one_are_both_reachable() -> None:
+    published = Recipe()
+    assert (published.epochs, published.batch_size, published.learning_rate, published.betas) == (
+        15,
+        8,
+        1e-3,
+        (0.5, 0.999),
+    )
+    assert (published.optimiser, published.weight_decay, published.seed) == ("adam", 0.0, 111)
+    assert published.weights == LossWeights(classification=1.0, anomaly=4.0, contrastive=0.0)
+    assert (AD_CLIP.optimiser, AD_CLIP.learning_rate, AD_CLIP.batch_size, AD_CLIP.epochs) == ("adamw", 1e-4, 8, 200)
+    assert AD_CLIP.weights == LossWeights(1.0, 1.0, 1.0)
+    for depth in (10, 11, 12, 13):
+        assert (
+            tiny_clip.model(tiny_clip.Shape(vision_layers=12), image_size=16, dpam_layer=depth).config.dpam_layer
+            == depth
+        )
+
+
+def test_parts_of_one_kind_alone_are_refused(tmp_path: Path) -> None:
+    normal = make_parts(8, seed=1)[::2]
+    with pytest.raises(TeachingFailed, match="given 4 normal and 0 anomalous images"):
+        learn_prompts(build(), normal, QUICK, tmp_path)
+    with pytest.raises(TeachingFailed, match="given 0 normal and 0 anomalous images"):
+        learn_prompts(build(), [], QUICK, tmp_path)
+
+
+def test_a_mask_of_another_size_than_its_image_is_refused(tmp_path: Path) -> None:
+    parts = make_parts(4, seed=1)
+    parts[3] = replace(parts[3], mask=np.ones((20, 40), np.uint8))
+    with pytest.raises(TeachingFailed, match=r"sample 3: given a mask of \(20, 40\) for an image of \(40, 40\)"):
+        learn_prompts(build(), parts, QUICK, tmp_path)
+
+
+def test_a_part_labelled_normal_with_a_marked_defect_is_refused(tmp_path: Path) -> None:
+    parts = make_parts(4, seed=1)
+    parts[0] = replace(parts[0], mask=np.ones((40, 40), np.uint8))
+    with pytest.raises(TeachingFailed, match="sample 0: labelled normal, but its mask marks 1600 pixels"):
+        learn_prompts(build(), parts, QUICK, tmp_path)
+
+
+def test_a_loss_that_is_no_number_any_more_stops_the_training(tmp_path: Path) -> None:
+    with pytest.raises(TeachingFailed, match=r"lower recipe\.learning_rate"):
+        learn_prompts(build(), make_parts(4, seed=1), replace(QUICK, learning_rate=1e38), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "told"),
+    [({"epochs": 0}, "epochs"), ({"batch_size": 0}, "batch_size"), ({"learning_rate": -1.0}, "learning_rate")],
+)
+def test_a_wrong_recipe_is_answered_with_what_is_allowed(recipe: dict[str, Any], told: str) -> None:
+    with pytest.raises(SettingsError, match=rf"recipe\.{told}: given .*, allowed"):
+        Recipe(**recipe)
+
+
+def test_the_contrastive_loss_falls_when_each_prompt_picks_its_own_images() -> None:
+    labels = torch.tensor([0, 0, 1, 1])
+    right = torch.tensor([[5.0, 0.0], [5.0, 0.0], [0.0, 5.0], [0.0, 5.0]])
+    own, none, other = (
+        anomalyclip_losses.contrastive(logits, labels).item() for logits in (right, torch.zeros(4, 2), right.flip(1))
+    )
+    assert own < none < other
+    only_normal = anomalyclip_losses.contrastive(torch.zeros(3, 2), torch.tensor([0, 0, 0])).item()
+    assert only_normal == pytest.approx(np.log(3), abs=1e-6)

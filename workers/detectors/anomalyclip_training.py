@@ -1,0 +1,274 @@
+"""Learning AnomalyCLIP's prompts: the backbone stays frozen, only the text side is learned."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.metrics import roc_auc_score
+from torch import Tensor
+
+from storage.errors import SettingsError, TeachingFailed
+from workers.detectors import anomalyclip_losses, augmentation, training_checkpoint, training_curves
+from workers.detectors.anomalyclip import AnomalyCLIP, AnomalyCLIPConfig, ImageFeatures, unit_length
+from workers.detectors.anomalyclip_detector import AnomalyCLIPDetector
+from workers.detectors.anomalyclip_images import preprocess, preprocess_mask
+from workers.detectors.anomalyclip_losses import Losses, LossWeights
+from workers.detectors.augmentation import Augmentation
+from workers.detectors.detector import Image
+from workers.detectors.training_checkpoint import EpochRecord
+
+CURVES_FILE = "curves.png"
+
+
+@dataclass(frozen=True)
+class TrainingSample:
+    """One labelled image. A normal image needs no mask; an anomalous one without teaches the image score alone."""
+
+    image: Image
+    anomalous: bool
+    mask: NDArray[np.uint8] | None = None
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How prompts are learned; the default is AnomalyCLIP's published recipe."""
+
+    epochs: int = 15
+    batch_size: int = 8
+    optimiser: Literal["adam", "adamw"] = "adam"
+    learning_rate: float = 1e-3
+    betas: tuple[float, float] = (0.5, 0.999)
+    weight_decay: float = 0.0
+    seed: int = 111
+    weights: LossWeights = field(default_factory=LossWeights)
+    augmentation: Augmentation = field(default_factory=Augmentation)
+    feature_memory_bytes: int = 2 << 30
+    """Without augmentation, image features that fit in here are computed once instead of once an epoch."""
+
+    def __post_init__(self) -> None:
+        rules = [
+            (self.epochs < 1, f"epochs: given {self.epochs}, allowed from 1"),
+            (self.batch_size < 1, f"batch_size: given {self.batch_size}, allowed from 1"),
+            (not self.learning_rate > 0, f"learning_rate: given {self.learning_rate}, allowed above 0"),
+            (self.optimiser not in ("adam", "adamw"), f"optimiser: given {self.optimiser}, allowed adam, adamw"),
+        ]
+        problems = [f"recipe.{problem}" for wrong, problem in rules if wrong]
+        if problems:
+            raise SettingsError(problems)
+
+    def build_optimiser(self, parameters: Iterator[torch.nn.Parameter]) -> torch.optim.Optimizer:
+        """The optimiser this recipe names."""
+        kind = torch.optim.AdamW if self.optimiser == "adamw" else torch.optim.Adam
+        return kind(parameters, lr=self.learning_rate, betas=self.betas, weight_decay=self.weight_decay)
+
+
+AD_CLIP = Recipe(
+    epochs=200,
+    optimiser="adamw",
+    learning_rate=1e-4,
+    betas=(0.9, 0.999),
+    weight_decay=0.01,
+    weights=LossWeights(classification=1.0, anomaly=1.0, contrastive=1.0),
+    augmentation=augmentation.AD_CLIP,
+)
+"""The AD-CLIP model card's recipe (200 to 500 epochs). Its DPAM depth is a choice of AnomalyCLIPConfig: 10 to 13 for
+ViT-B, 20 to 24 for ViT-L."""
+
+EpochReport = Callable[[EpochRecord, int], None]
+"""Called after each epoch with its record and the number of epochs in all."""
+
+
+def _no_report(record: EpochRecord, epochs: int) -> None:
+    """Nobody watches."""
+
+
+@dataclass(frozen=True)
+class TrainingOutcome:
+    """A finished training."""
+
+    detector: AnomalyCLIPDetector
+    sha256: str
+    history: tuple[EpochRecord, ...]
+
+
+def train(
+    model: AnomalyCLIP,
+    clip_file: Path,
+    samples: Sequence[TrainingSample],
+    recipe: Recipe,
+    folder: Path,
+    version: str,
+    held_out: Sequence[TrainingSample] = (),
+    report: EpochReport = _no_report,
+) -> TrainingOutcome:
+    """Learn the prompts and write checkpoint, curves, safetensors and model.yaml into the folder.
+
+    A training that was interrupted goes on from its last finished epoch when called again, and ends at the weights it
+    would have ended at.
+    """
+    history = learn_prompts(model, samples, recipe, folder, held_out, report)
+    training_curves.draw(history, folder / CURVES_FILE)
+    detector = AnomalyCLIPDetector(model, clip_file, version)
+    told = {"recipe": _plain(recipe), "samples": len(samples), "held_out": len(held_out), "final": asdict(history[-1])}
+    return TrainingOutcome(detector, detector.save(folder, training=told), tuple(history))
+
+
+def learn_prompts(
+    model: AnomalyCLIP,
+    samples: Sequence[TrainingSample],
+    recipe: Recipe,
+    checkpoint_folder: Path,
+    held_out: Sequence[TrainingSample] = (),
+    report: EpochReport = _no_report,
+) -> list[EpochRecord]:
+    """Learn the model's prompts in place; return the history of all epochs."""
+    _check(samples)
+    optimiser = recipe.build_optimiser(model.prompt_learner.parameters())
+    terms = {"recipe": {**_plain(recipe), "epochs": None}, "model": model.config.to_dict(), "samples": len(samples)}
+    history = training_checkpoint.resume(checkpoint_folder, model.prompt_learner, optimiser, terms)
+    batches = _Batches(model, samples, recipe)
+    judged = _Batches(model, held_out, Recipe(feature_memory_bytes=recipe.feature_memory_bytes))
+    for epoch in range(len(history) + 1, recipe.epochs + 1):
+        steps = [_step(model, optimiser, batch, recipe, epoch) for batch in batches.of(epoch)]
+        classification, anomaly, contrastive, total = np.average(
+            [values for values, _ in steps], axis=0, weights=[count for _, count in steps]
+        ).tolist()
+        record = EpochRecord(epoch, classification, anomaly, contrastive, total, _auroc(model, judged))
+        history.append(record)
+        training_checkpoint.save(checkpoint_folder, model.prompt_learner, optimiser, history, terms)
+        report(record, recipe.epochs)
+    return history
+
+
+@dataclass(frozen=True)
+class _Batch:
+    features: ImageFeatures
+    labels: Tensor  # (B,)
+    masks: Tensor  # (B, S, S); of an image whose mask is not known: zeros
+    masked: Tensor  # (B,): whose mask is known
+
+
+class _Batches:
+    """The samples as batches of image features; which and in which order depends on seed and epoch alone."""
+
+    def __init__(self, model: AnomalyCLIP, samples: Sequence[TrainingSample], recipe: Recipe) -> None:
+        self.model, self.samples, self.recipe = model, samples, recipe
+        self.kinds = {sample.anomalous for sample in samples}  # once: a sequence may read its images when asked
+        self.kept: list[_Batch] = []
+        if (
+            not recipe.augmentation.changes
+            and len(samples) * feature_bytes(model.config) <= recipe.feature_memory_bytes
+        ):
+            # One at a time, so that a resumed training computes the same numbers.
+            self.kept = [self._encode([index], epoch=0) for index in range(len(samples))]
+
+    def of(self, epoch: int) -> Iterator[_Batch]:
+        """The shuffled batches of an epoch."""
+        order = np.random.default_rng([self.recipe.seed, epoch]).permutation(len(self.samples)).tolist()
+        for start in range(0, len(order), self.recipe.batch_size):
+            chosen = order[start : start + self.recipe.batch_size]
+            yield _join([self.kept[index] for index in chosen]) if self.kept else self._encode(chosen, epoch)
+
+    def _encode(self, chosen: Sequence[int], epoch: int) -> _Batch:
+        samples = [self._changed(index, epoch) for index in chosen]
+        device, config = self.model.text_projection.device, self.model.config
+        with torch.no_grad():
+            features = self.model.encode_image(preprocess([sample.image for sample in samples], config).to(device))
+        return _Batch(
+            features,
+            torch.tensor([int(sample.anomalous) for sample in samples], device=device),
+            torch.stack([_mask(sample, config.image_size) for sample in samples]).to(device),
+            torch.tensor([sample.mask is not None or not sample.anomalous for sample in samples], device=device),
+        )
+
+    def _changed(self, index: int, epoch: int) -> TrainingSample:
+        sample = self.samples[index]
+        _check_sample(sample, index)
+        if not self.recipe.augmentation.changes:
+            return sample
+        draw = np.random.default_rng([self.recipe.seed, epoch, index])
+        image, mask = self.recipe.augmentation.apply(sample.image, sample.mask, draw)
+        return TrainingSample(image, sample.anomalous, mask)
+
+
+def feature_bytes(config: AnomalyCLIPConfig) -> int:
+    """What the kept features and the mask of one image take."""
+    tokens = 1 + len(config.features_list) * (1 + config.grid**2)
+    return 4 * (tokens * config.embedding_width + config.image_size**2)
+
+
+def _join(batches: Sequence[_Batch]) -> _Batch:
+    layers = zip(*(batch.features.patches for batch in batches), strict=True)
+    features = ImageFeatures(
+        torch.cat([batch.features.image for batch in batches]), [torch.cat(layer) for layer in layers]
+    )
+    parts = ((batch.labels, batch.masks, batch.masked) for batch in batches)
+    labels, masks, masked = (torch.cat(part) for part in zip(*parts, strict=True))
+    return _Batch(features, labels, masks, masked)
+
+
+def _mask(sample: TrainingSample, size: int) -> Tensor:
+    return torch.zeros(size, size) if sample.mask is None else preprocess_mask(sample.mask, size)
+
+
+def _step(
+    model: AnomalyCLIP, optimiser: torch.optim.Optimizer, batch: _Batch, recipe: Recipe, epoch: int
+) -> tuple[list[float], int]:
+    losses = _losses(model, batch, recipe.weights)
+    if not losses.total.isfinite():
+        raise TeachingFailed(
+            f"epoch {epoch}: the loss is no number any more; lower recipe.learning_rate ({recipe.learning_rate})"
+        )
+    optimiser.zero_grad()
+    losses.total.backward()  # type: ignore[no-untyped-call]  # torch has no types here
+    optimiser.step()
+    values = (losses.classification, losses.anomaly, losses.contrastive, losses.total)
+    return [value.item() for value in values], len(batch.labels)
+
+
+def _losses(model: AnomalyCLIP, batch: _Batch, weights: LossWeights) -> Losses:
+    text = model.text_features()
+    logits = model.image_logits(unit_length(batch.features.image), text)
+    maps = [model.similarity_map(tokens[batch.masked], text) for tokens in batch.features.patches]
+    return anomalyclip_losses.compute(logits, maps, batch.labels, batch.masks[batch.masked], weights)
+
+
+def _auroc(model: AnomalyCLIP, judged: _Batches) -> float | None:
+    """How well the image score tells the held-out parts apart; None where there are not both kinds."""
+    if len(judged.kinds) < 2:
+        return None
+    with torch.no_grad():
+        text = model.text_features()
+        batches = list(judged.of(epoch=0))
+        logits = torch.cat([model.image_logits(unit_length(batch.features.image), text) for batch in batches])
+    labels = torch.cat([batch.labels for batch in batches])
+    return float(roc_auc_score(labels.cpu().numpy(), logits.softmax(dim=1)[:, 1].cpu().numpy()))
+
+
+def _check(samples: Sequence[TrainingSample]) -> None:
+    anomalous = sum(sample.anomalous for sample in samples)
+    if anomalous in (0, len(samples)):
+        raise TeachingFailed(
+            f"given {len(samples) - anomalous} normal and {anomalous} anomalous images; prompts need both kinds"
+        )
+
+
+def _check_sample(sample: TrainingSample, index: int) -> None:
+    mask, size = sample.mask, sample.image.shape[:2]
+    if mask is not None and mask.shape != size:
+        raise TeachingFailed(f"sample {index}: given a mask of {mask.shape} for an image of {size}; they must be equal")
+    if mask is not None and not sample.anomalous and mask.any():
+        raise TeachingFailed(f"sample {index}: labelled normal, but its mask marks {int((mask > 0).sum())} pixels")
+
+
+def _plain(recipe: Recipe) -> dict[str, object]:
+    """The recipe as values that YAML and JSON write and read back the same."""
+    plain: dict[str, object] = json.loads(json.dumps(asdict(recipe)))
+    return plain

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,14 +14,15 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
+from orchestrator.configuration import load_settings
 from storage.errors import AdlineError
 
 app = typer.Typer(no_args_is_help=True, help="Models: weights, versions, deployments.")
 
-ModelsFolder = Annotated[Path, typer.Option("--models", envvar="ADLINE_MODELS", help="The models folder.")]
+ModelsFolder = Annotated[
+    Path | None, typer.Option("--models", help="The models folder; else the one of this folder's line.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
-
-DEFAULT_MODELS = Path(".adline/models")
 
 # Torch and open_clip are imported inside the commands: they take seconds, and `adline --help` must not.
 
@@ -60,7 +62,7 @@ def conformance(
 @app.command()
 def pull(
     name: Annotated[str, typer.Argument(help="MODEL:TAG of open_clip, such as ViT-L-14-336:openai or ViT-B/32.")],
-    models: ModelsFolder = DEFAULT_MODELS,
+    models: ModelsFolder = None,
     as_json: AsJson = False,
 ) -> None:
     """Fetch CLIP weights; an interrupted download goes on where it stopped."""
@@ -69,7 +71,9 @@ def pull(
     columns = (TextColumn(name), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
     with _told(), Progress(*columns, console=Console(stderr=True)) as progress:
         task = progress.add_task(name, total=None)
-        stored = weights.pull(name, models, lambda here, total: progress.update(task, completed=here, total=total))
+        stored = weights.pull(
+            name, folder_of(models), lambda here, total: progress.update(task, completed=here, total=total)
+        )
     _print_stored(stored.name, stored.file, stored.sha256, as_json)
 
 
@@ -79,15 +83,20 @@ def import_(
         Path, typer.Argument(exists=True, dir_okay=False, help="OpenAI's .pt, open_clip's safetensors, epoch_N.pth.")
     ],
     name: Annotated[str | None, typer.Option(help="MODEL:TAG for CLIP weights, any name for prompts.")] = None,
-    models: ModelsFolder = DEFAULT_MODELS,
+    models: ModelsFolder = None,
     as_json: AsJson = False,
 ) -> None:
     """Take a file of weights into the models folder, as safetensors with their SHA-256."""
     from workers.detectors import weights
 
     with _told():
-        stored = weights.import_file(file, models, name)
+        stored = weights.import_file(file, folder_of(models), name)
     _print_stored(stored.name, stored.file, stored.sha256, as_json)
+
+
+def folder_of(models: Path | None) -> Path:
+    """Where the line of this folder keeps its models, unless another is named."""
+    return models or load_settings(None, os.environ).home / "models"
 
 
 def _print_stored(name: str, file: Path, sha256: str, as_json: bool) -> None:

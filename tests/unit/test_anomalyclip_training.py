@@ -25,6 +25,7 @@ from workers.detectors.anomalyclip_training import (
     train,
 )
 from workers.detectors.augmentation import Augmentation
+from workers.detectors.detector import Prediction
 from workers.detectors.download import sha256_of
 from workers.detectors.training_checkpoint import EpochRecord
 
@@ -169,7 +170,9 @@ def test_a_training_leaves_a_model_folder_that_scores_and_can_be_checked(tmp_pat
     loaded = AnomalyCLIPDetector.load(tmp_path / "model", outcome.sha256)
     image = make_parts(1, seed=9)[0].image
     assert loaded.version == "20261123_V1_casting"
-    assert loaded.predict([image])[0].raw_score == outcome.detector.predict([image])[0].raw_score
+    (found,), (wanted,) = loaded.predict([image]), outcome.detector.predict([image])
+    assert isinstance(found, Prediction) and isinstance(wanted, Prediction)
+    assert found.raw_score == wanted.raw_score
 
 
 def test_the_published_recipe_and_the_ad_clip_one_are_both_reachable() -> None:

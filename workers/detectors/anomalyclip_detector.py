@@ -15,7 +15,7 @@ import torch
 import yaml
 from numpy.typing import NDArray
 
-from storage.errors import ModelAltered, ModelMissing, ScoreInvalid
+from storage.errors import InspectionFailed, ModelAltered, ModelError, ModelMissing, ScoreInvalid
 from workers.detectors import prompts, weights
 from workers.detectors.anomalyclip import AnomalyCLIP, AnomalyCLIPConfig
 from workers.detectors.anomalyclip_images import preprocess
@@ -25,7 +25,13 @@ from workers.detectors.download import sha256_of
 CLIP_FILE, PROMPTS_FILE, MODEL_FILE = "clip.safetensors", "prompts.safetensors", "model.yaml"
 
 UNCALIBRATED = Calibration(
-    good_raw_scores=(), target_false_reject_rate=1.0, raw_threshold=0.5, false_reject_interval=(0.0, 1.0)
+    good_raw_scores=(),
+    target_false_reject_rate=1.0,
+    review_share=0.0,
+    raw_centre=0.5,
+    raw_threshold=0.5,
+    raw_ok_threshold=0.5,
+    false_reject_interval=(0.0, 1.0),
 )
 """Day 0, no known-good part seen: the threshold is where both prompts fit equally well, and nothing is promised."""
 
@@ -65,8 +71,18 @@ class AnomalyCLIPDetector:
         model = AnomalyCLIP.from_weights(config, backbone, learned).to(device=device, dtype=dtype)
         return cls(model, stored.file, version=learned_prompts)
 
-    def predict(self, images: Sequence[Image]) -> list[Prediction]:
-        """Score a batch; images may differ in size. One prediction per image, in order."""
+    @property
+    def ng_threshold(self) -> float:
+        """The anomaly_score from which a part is NG: rescaling puts the raw threshold there."""
+        return 0.5
+
+    @property
+    def ok_threshold(self) -> float:
+        """The anomaly_score below which a part is OK."""
+        return float(rescale(np.asarray(self.calibration.raw_ok_threshold), self.calibration.raw_threshold))
+
+    def predict(self, images: Sequence[Image]) -> list[Prediction | InspectionFailed]:
+        """Score a batch; images may differ in size. One answer per image, in order."""
         if not images:
             return []
         with torch.inference_mode():
@@ -79,9 +95,11 @@ class AnomalyCLIPDetector:
         embeddings = scores.embedding.cpu().numpy().astype(np.float32)
         return [self._predict_one(*one) for one in zip(raw.tolist(), maps, embeddings, strict=True)]
 
-    def _predict_one(self, raw: float, raw_map: NDArray[np.float32], embedding: NDArray[np.float32]) -> Prediction:
+    def _predict_one(
+        self, raw: float, raw_map: NDArray[np.float32], embedding: NDArray[np.float32]
+    ) -> Prediction | ScoreInvalid:
         if not (np.isfinite(raw) and np.isfinite(raw_map).all()):
-            raise ScoreInvalid(f"AnomalyCLIP returned {raw}, not a number in [0, 1]")
+            return ScoreInvalid(f"AnomalyCLIP returned {raw}, not a number in [0, 1]")
         threshold = self.calibration.raw_threshold
         return Prediction(
             anomaly_score=float(rescale(np.asarray(raw), threshold)),
@@ -155,7 +173,7 @@ def _read_description(folder: Path, sha256: str | None) -> dict[str, Any]:
         for name in (CLIP_FILE, PROMPTS_FILE):
             _check_file(folder, name, description["files"][name])
     except (yaml.YAMLError, KeyError, TypeError) as error:
-        raise ModelAltered(f"{folder / MODEL_FILE}: not a model's description: {error}") from error
+        raise ModelError(f"{folder / MODEL_FILE}: not a model's description: {error}") from error
     return description
 
 
@@ -163,11 +181,10 @@ def _check_file(folder: Path, name: str, sha256: str | None) -> None:
     if not (folder / name).is_file():
         raise ModelMissing(f"{folder}: holds no {name}")
     if sha256 is not None and (found := sha256_of(folder / name)) != sha256:
-        raise ModelAltered(f"{folder / name}: SHA-256 is {found}, recorded was {sha256}")
+        raise ModelAltered(folder / name, sha256, found)
 
 
 def _calibration(kept: dict[str, Any]) -> Calibration:
     low, high = kept["false_reject_interval"]
-    return Calibration(
-        tuple(kept["good_raw_scores"]), kept["target_false_reject_rate"], kept["raw_threshold"], (low, high)
-    )
+    kept = {**kept, "good_raw_scores": tuple(kept["good_raw_scores"]), "false_reject_interval": (low, high)}
+    return Calibration(**kept)

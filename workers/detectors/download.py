@@ -9,7 +9,7 @@ import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
-from storage.errors import DownloadFailed, ModelAltered
+from storage.errors import DownloadAltered, DownloadFailed
 
 CHUNK_BYTES = 1 << 20
 TIMEOUT_SECONDS = 30.0
@@ -43,7 +43,7 @@ def check(path: Path, sha256: str | None) -> str:
     found = sha256_of(path)
     if sha256 is not None and not found.startswith(sha256):
         path.unlink()
-        raise ModelAltered(f"{path}: SHA-256 is {found}, must be {sha256}; the file was deleted, fetch it again")
+        raise DownloadAltered(path, sha256, found)
     return found
 
 

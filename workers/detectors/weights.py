@@ -42,7 +42,7 @@ class StoredWeights:
             raise WeightsMissing(f"{self.file}: is gone; pull or import {self.name} again")
         found = sha256_of(self.file)
         if found != self.sha256:
-            raise ModelAltered(f"{self.file}: SHA-256 is {found}, recorded was {self.sha256}; pull or import it again")
+            raise ModelAltered(self.file, self.sha256, found)
         return load_float(self.file)
 
 

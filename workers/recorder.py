@@ -48,6 +48,7 @@ class Recorder:
         self.sweeper = Sweeper(self.log, self.database, sweep_seconds, give_up_seconds)
         self.trim_at = 0.0
         self.captured: set[UUID] = set()
+        self.untold: set[UUID] = set()  # committed here, and Redis did not take the word of it yet
 
     def run(self, stop: threading.Event) -> None:
         keys = [self.log.key(InspectionDecided), self.log.key(FrameCaptured)]
@@ -93,9 +94,11 @@ class Recorder:
                 self.store.make_durable(named_images((), decisions))
             known = self.captured | {event.trigger.inspection_id for event in captures}
             new = records.record_verdicts(session, decisions, known)
+            self.untold |= new | records.recorded_of(session, redelivered(entries))
         self.remember(captures, decisions)
-        told = [completed(event) for event in records.unique(decisions) if event.trigger.inspection_id in new]
-        self.log.publish_and_acknowledge(told, entries, self.delivery.group)
+        told = [event for event in records.unique(decisions) if event.trigger.inspection_id in self.untold]
+        self.log.publish_and_acknowledge(map(completed, told), entries, self.delivery.group)
+        self.untold -= {event.trigger.inspection_id for event in told}
 
     def verdicts(self) -> list[Entry]:
         """What is decided within a moment."""
@@ -165,6 +168,11 @@ def parted(entries: Sequence[Entry]) -> tuple[list[FrameCaptured], list[Inspecti
     events = [entry.event for entry in entries]
     captures = [event for event in events if isinstance(event, FrameCaptured)]
     return captures, [event for event in events if isinstance(event, InspectionDecided)]
+
+
+def redelivered(entries: Sequence[Entry]) -> list[InspectionDecided]:
+    """Decisions that a killed recorder may have committed without telling."""
+    return [e.event for e in entries if e.deliveries > 1 and isinstance(e.event, InspectionDecided)]
 
 
 def named_images(captures: Sequence[FrameCaptured], decisions: Sequence[InspectionDecided]) -> set[str]:

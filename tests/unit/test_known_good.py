@@ -37,7 +37,7 @@ def test_without_the_setting_each_image_shows_a_part_of_its_own(tmp_path: Path) 
     ("text", "said"),
     [
         ("image,group\na1.png,a\n", "gives no group for a2.png, b1.png; each image needs one"),
-        ("image,piece\na1.png,a\n", "no column group; its first line must name image and group"),
+        ("image,piece\na1.png,a\n", "no column group; the first line names image and group"),
         ("", "no column image and no column group"),
         ("image,group\na1.png,a\na2.png,\nb1.png,b\n", "line 3: image and group must both be given"),
         ("image,group\na1.png,a\na1.png,b\n", "line 3: a1.png is in a and in b"),

@@ -23,7 +23,7 @@ from tests.unit.naive_anomalyclip import losses as naive_losses
 from tests.unit.tiny_clip import Shape
 from workers.detectors import anomalyclip_losses, conformance, prompts
 from workers.detectors.anomalyclip import AnomalyCLIP, AnomalyCLIPConfig, smooth
-from workers.detectors.forward_cost import build_bare_tower, measure
+from workers.detectors.forward_cost import build_bare_tower, configuration, measure_anomalyclip, measure_patchcore
 
 CASE = Path(__file__).parents[1] / "fixtures" / "reference_case.pt"
 
@@ -371,5 +371,18 @@ def test_a_device_that_is_not_there_is_told_in_a_sentence() -> None:
 
 
 def test_the_forward_cost_is_measured_beside_the_bare_tower() -> None:
-    cost = measure(tiny_clip.model(image_size=48, dpam_layer=2).config, batch_size=2, rounds=3)
-    assert cost.bare_milliseconds > 0 and cost.anomalyclip_milliseconds > 0 and cost.ratio > 0
+    cost = measure_anomalyclip(tiny_clip.model(image_size=48, dpam_layer=2).config, batch_size=2, rounds=3)
+    assert cost.bare_milliseconds > 0 and cost.detector_milliseconds > 0 and cost.ratio > 0
+
+
+def test_the_forward_cost_of_patchcore_is_measured_beside_its_backbone() -> None:
+    cost = measure_patchcore(rounds=3, image_size=64)
+    assert cost.bare_milliseconds > 0 and cost.detector_milliseconds > 0 and cost.ratio > 0
+
+
+@pytest.mark.parametrize(("shape", "patch", "grid"), [("ViT-B-32", 32, 7), ("ViT-B-16", 16, 14)])
+def test_the_shapes_of_the_benchmark_are_open_clips(shape: str, patch: int, grid: int) -> None:
+    config = configuration(shape)
+    assert (config.patch_size, config.native_grid, config.image_size) == (patch, grid, 224)
+    assert (config.vision_width, config.vision_layers, config.embedding_width) == (768, 12, 512)
+    assert (config.dpam_layer, config.features_list) == (10, (12,))

@@ -31,6 +31,7 @@ from orchestrator.settings import Settings
 from orchestrator.supervisor import Supervisor, Task
 from orchestrator.tally import Tally
 from orchestrator.web import listen, serve
+from orchestrator.weights import missing_weights
 from storage import records
 from storage.code_version import code_version
 from storage.database import Database, migrate
@@ -218,6 +219,7 @@ def line(loaded: Loaded, options: Options, say: Callable[[str], None] = say_noth
         )
         say("starting Postgres, Valkey and Ray")
         starting = stack.enter_context(Entered(ground(loaded, options)))
+        refuse_missing_weights(settings, home / "models", starting)
         stack.callback(supervisor.shutdown)
         supervisor.connect()
         say("bringing the records' schema up to date")
@@ -228,6 +230,17 @@ def line(loaded: Loaded, options: Options, say: Callable[[str], None] = say_noth
             stack.enter_context(announced(home, port))
         bring_up(up, options, say)
         yield up
+
+
+def refuse_missing_weights(settings: Settings, models: Path, starting: Entered[Ground]) -> None:
+    """A first model that cannot be made is told before Ray starts; one that is deployed has its own weights."""
+    missing = missing_weights(settings, used_recipes(settings), models)
+    if not missing:
+        return  # the usual case does not wait for the records
+    with starting.result().database.begin() as session:
+        untaught = [error for recipe, error in missing.items() if records.deployed_model(session, recipe) is None]
+    if untaught:
+        raise untaught[0]
 
 
 def bring_up(up: Line, options: Options, say: Callable[[str], None]) -> None:

@@ -61,6 +61,18 @@ def spread(calibration: Calibration) -> float:
     return max(calibration.raw_threshold - calibration.raw_centre, smallest)
 
 
+def promised(calibration: Calibration) -> str:
+    """What may be said of false rejects, in a sentence."""
+    if not calibration.good_raw_scores:
+        return "zero-shot, no known-good part seen: nothing is promised about false rejects"
+    target, parts = calibration.target_false_reject_rate, len(calibration.good_raw_scores)
+    low, high = calibration.false_reject_interval
+    return (
+        f"at most {target:.3g} of good parts are rejected on average, {low:.3g} to {high:.3g} with {CONFIDENCE:.0%} "
+        f"confidence; calibrated on {parts} held-out good ones"
+    )
+
+
 def parts_needed(target_false_reject_rate: float) -> int:
     """The fewest held-out good parts whose worst score can be a threshold for this rate."""
     if not 0 < target_false_reject_rate < 1:

@@ -10,7 +10,8 @@ import cv2
 import torch
 
 from storage.errors import ModelError
-from workers.detectors import artefact, patchcore
+from workers.detectors import anomalyclip_teaching, artefact, patchcore
+from workers.detectors.anomalyclip_detector import AnomalyCLIPDetector
 from workers.detectors.artefact import Artefact
 from workers.detectors.detector import Detector, Image
 
@@ -21,7 +22,10 @@ class Kind(Protocol):
     def restore(self, saved: Artefact, device: str = "cpu") -> Detector: ...
 
 
-DETECTORS: dict[str, Kind] = {patchcore.PatchCore.name: patchcore.PatchCore}
+DETECTORS: dict[str, Kind] = {
+    patchcore.PatchCore.name: patchcore.PatchCore,
+    AnomalyCLIPDetector.name: AnomalyCLIPDetector,
+}
 
 
 def use_threads(count: int) -> None:
@@ -39,9 +43,20 @@ def teach(
     review_share: float,
     seed: int,
     progress: Callable[[int], None] | None = None,
+    weights: anomalyclip_teaching.Source | None = None,
 ) -> Detector:
-    """Teach a detector of this name from known-good images."""
+    """Teach a detector of this name from known-good images; weights: those it stands on, where it brings none."""
     kind(detector)
+    if weights is not None:
+        return anomalyclip_teaching.teach(
+            images,
+            weights,
+            image_size=image_size,
+            target_false_reject_rate=target_false_reject_rate,
+            review_share=review_share,
+            seed=seed,
+            progress=progress,
+        )
     configuration = patchcore.PatchCoreConfiguration(
         image_size=image_size, target_false_reject_rate=target_false_reject_rate, review_share=review_share
     )

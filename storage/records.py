@@ -160,6 +160,19 @@ def record_verdicts(
     return new
 
 
+def recorded_of(session: Session, events: Sequence[InspectionDecided]) -> set[UUID]:
+    """The inspections whose verdict on record came from these very events."""
+    if not events:
+        return set()
+    decided_at = {event.trigger.inspection_id: event.decided_at for event in events}
+    rows = session.execute(
+        select(InspectionVerdict.inspection_id, InspectionVerdict.decided_at).where(
+            InspectionVerdict.inspection_id.in_(decided_at)
+        )
+    )
+    return {row.inspection_id for row in rows if row.decided_at == decided_at[row.inspection_id]}
+
+
 def unique(events: Iterable[InspectionDecided]) -> list[InspectionDecided]:
     """Of each inspection the decision that was told first."""
     first: dict[UUID, InspectionDecided] = {}

@@ -25,6 +25,7 @@ logger = logging.getLogger(__name__)
 TRIM_SECONDS = 2.0
 GATHER_MILLISECONDS = 60
 SLACK_SECONDS = 600.0
+UNWRITABLE = (IntegrityError, DataError, OperationalError, ImageMissing)
 
 
 class Recorder:
@@ -47,10 +48,11 @@ class Recorder:
         self.sweeper = Sweeper(self.log, self.database, sweep_seconds, give_up_seconds)
         self.trim_at = 0.0
         self.captured: set[UUID] = set()
+        self.untold: set[UUID] = set()  # committed here, and Redis did not take the word of it yet
 
     def run(self, stop: threading.Event) -> None:
         keys = [self.log.key(InspectionDecided), self.log.key(FrameCaptured)]
-        consumer = Consumer(self.log, keys, self.delivery, self.gather, self.bury, self.status)
+        consumer = Consumer(self.log, keys, self.delivery, self.handle, self.bury, self.status)
         consumer.run(stop, tick=self.tick)
 
     def tick(self) -> None:
@@ -59,41 +61,49 @@ class Recorder:
             self.trim_at = time.monotonic() + TRIM_SECONDS
         self.sweeper.sweep()
 
-    def gather(self, entries: list[Entry]) -> None:
-        """Captures alone wait a moment for their verdicts: one commit for both, out of the way of scoring."""
-        if not any(isinstance(entry.event, InspectionDecided) for entry in entries):
-            entries += self.log.read(
-                self.delivery.group,
-                self.delivery.consumer,
-                [self.log.key(InspectionDecided)],
-                self.delivery.batch_size,
-                GATHER_MILLISECONDS,
-            )
-        self.handle(entries)
-
     def handle(self, entries: list[Entry]) -> None:
         """Write the batch; when one entry cannot be written, write the others and set that one aside."""
         try:
-            self.record(entries)
-        except (IntegrityError, DataError, OperationalError, ImageMissing) as error:
-            if len(entries) > 1:
-                for entry in entries:
-                    self.handle([entry])
-            else:
-                self.refuse(entries[0], error)
+            self.record(entries, gather=True)
+        except UNWRITABLE as error:
+            self.handle_apart(entries, error)
 
-    def record(self, entries: Sequence[Entry]) -> None:
-        """Images durable, rows committed, then told and acknowledged; every step may be repeated."""
-        captures = [entry.event for entry in entries if isinstance(entry.event, FrameCaptured)]
-        decisions = [entry.event for entry in entries if isinstance(entry.event, InspectionDecided)]
+    def handle_apart(self, entries: Sequence[Entry], error: Exception) -> None:
+        if len(entries) == 1:
+            self.refuse(entries[0], error)
+            return
+        for entry in entries:
+            try:
+                self.record([entry])
+            except UNWRITABLE as found:
+                self.refuse(entry, found)
+
+    def record(self, entries: list[Entry], gather: bool = False) -> None:
+        """Images durable, rows committed, then told and acknowledged; every step may be repeated.
+
+        gather: captures alone wait a moment for their verdicts, which join the entries; one commit for both. All that
+        captures need is done before that wait, while their parts are scored.
+        """
+        captures, decisions = parted(entries)
         self.store.make_durable(named_images(captures, decisions))
         with self.database.begin() as session:
             records.record_captures(session, captures)
+            if gather and not decisions:
+                entries += self.verdicts()
+                _, decisions = parted(entries)
+                self.store.make_durable(named_images((), decisions))
             known = self.captured | {event.trigger.inspection_id for event in captures}
             new = records.record_verdicts(session, decisions, known)
+            self.untold |= new | records.recorded_of(session, redelivered(entries))
         self.remember(captures, decisions)
-        told = [completed(event) for event in records.unique(decisions) if event.trigger.inspection_id in new]
-        self.log.publish_and_acknowledge(told, entries, self.delivery.group)
+        told = [event for event in records.unique(decisions) if event.trigger.inspection_id in self.untold]
+        self.log.publish_and_acknowledge(map(completed, told), entries, self.delivery.group)
+        self.untold -= {event.trigger.inspection_id for event in told}
+
+    def verdicts(self) -> list[Entry]:
+        """What is decided within a moment."""
+        group, consumer, most = self.delivery.group, self.delivery.consumer, self.delivery.batch_size
+        return self.log.read(group, consumer, [self.log.key(InspectionDecided)], most, GATHER_MILLISECONDS)
 
     def remember(self, captures: Sequence[FrameCaptured], decisions: Sequence[InspectionDecided]) -> None:
         """Captures that are committed need not be written again with their verdict."""
@@ -152,6 +162,17 @@ class Sweeper:
             )
             self.told.add(inspection_id)
             self.log.publish(event)
+
+
+def parted(entries: Sequence[Entry]) -> tuple[list[FrameCaptured], list[InspectionDecided]]:
+    events = [entry.event for entry in entries]
+    captures = [event for event in events if isinstance(event, FrameCaptured)]
+    return captures, [event for event in events if isinstance(event, InspectionDecided)]
+
+
+def redelivered(entries: Sequence[Entry]) -> list[InspectionDecided]:
+    """Decisions that a killed recorder may have committed without telling."""
+    return [e.event for e in entries if e.deliveries > 1 and isinstance(e.event, InspectionDecided)]
 
 
 def named_images(captures: Sequence[FrameCaptured], decisions: Sequence[InspectionDecided]) -> set[str]:

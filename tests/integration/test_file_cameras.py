@@ -228,6 +228,22 @@ def test_a_file_arrives_once_when_it_has_settled(tmp_path: Path) -> None:
     assert watched.poll() == []
 
 
+def test_a_file_that_is_written_anew_arrives_again_once_it_has_settled(tmp_path: Path) -> None:
+    clock = Clock()
+    watched = arrivals(tmp_path, clock)
+    path = tmp_path / "latest.png"
+    path.write_bytes(b"first part")
+    watched.poll()
+    clock.now = 1
+    assert names(watched.poll()) == ["latest.png"]
+    path.write_bytes(b"the second part")
+    assert watched.poll() == []
+    clock.now = 2
+    assert names(watched.poll()) == ["latest.png"]
+    clock.now = 4
+    assert watched.poll() == []
+
+
 def test_files_arrive_in_the_order_they_were_written(tmp_path: Path) -> None:
     clock = Clock()
     watched = arrivals(tmp_path, clock)

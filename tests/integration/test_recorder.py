@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import select
 
 from storage import records
-from storage.errors import DatabaseUnavailable
+from storage.errors import DatabaseUnavailable, StreamUnavailable
 from storage.events import (
     FrameCaptured,
     FrameFacts,
@@ -99,7 +99,26 @@ def test_a_crash_after_the_rows_and_before_the_telling_repeats_without_harm(benc
     assert len(redelivered) == 2
     bench.recorder.handle(redelivered)
     assert len(bench.verdicts()) == 1
+    assert [event.inspection_id for event in bench.completed()] == [part.trigger.inspection_id]
     assert all(bench.log.backlog(key, "record") == 0 for key in bench.keys)
+
+
+def test_what_redis_did_not_take_after_the_commit_is_told_once_it_does(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    part = bench.part()
+    bench.log.publish(part, bench.plant.decided(part))
+    entries = bench.entries()
+
+    def unavailable(*_: object) -> None:
+        raise StreamUnavailable("the server was killed between the commit and the telling")
+
+    with monkeypatch.context() as outage, pytest.raises(StreamUnavailable):
+        outage.setattr(bench.recorder.log, "publish_and_acknowledge", unavailable)
+        bench.recorder.handle(entries)
+    assert len(bench.verdicts()) == 1 and bench.completed() == []
+    bench.recorder.handle(entries)
+    assert [event.inspection_id for event in bench.completed()] == [part.trigger.inspection_id]
 
 
 def test_two_opposite_decisions_in_one_batch_are_told_as_the_one_recorded(bench: Bench) -> None:

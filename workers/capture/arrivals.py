@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import time
+from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
 
 from storage.image_files import image_files, natural_order
+
+REWRITABLE = 256
+"""So many of the newest files are looked at for being written anew: cameras that always write one name do that."""
 
 FileState = tuple[int, int]
 """Size in bytes and time of the last change in ns: as long as either moves, somebody is writing."""
@@ -31,7 +35,7 @@ def complete_files(folder: Path, settle_seconds: float) -> list[Path]:
 
 
 class FileArrivals:
-    """Image files that have newly arrived in a folder, each handed over once.
+    """Image files that have newly arrived in a folder, each handed over once, and again when it is written anew.
 
     What was handed over is remembered by this object alone; `already_seen` asks what earlier processes saw.
     """
@@ -50,16 +54,32 @@ class FileArrivals:
         self._clock = clock
         self._remembered_names = remembered_names
         self._done: dict[Path, None] = {}
+        self._newest: OrderedDict[Path, FileState] = OrderedDict()
         self._waiting: dict[Path, tuple[FileState, float]] = {}
 
     def poll(self) -> list[Path]:
         """Files completed since the last poll, the oldest first; OSError while the folder is not there."""
         present = image_files(self.folder)
-        arrived = [path for path in present if path not in self._done and self._is_settled(path)]
-        arrived.sort(key=lambda path: (self._waiting.pop(path)[0][1], natural_order(path)))
-        self._done.update(dict.fromkeys(arrived))
+        arrived = [path for path in present if self._is_awaited(path) and self._is_settled(path)]
+        arrived.sort(key=lambda path: (self._waiting[path][0][1], natural_order(path)))
+        for path in arrived:
+            self._hand_over(path, self._waiting.pop(path)[0])
         self._forget(present)
         return arrived
+
+    def _is_awaited(self, path: Path) -> bool:
+        """Never handed over, or written anew since."""
+        if path not in self._done or path in self._waiting:
+            return True
+        handed_over = self._newest.get(path)
+        return handed_over is not None and file_state(path) not in (None, handed_over)
+
+    def _hand_over(self, path: Path, state: FileState) -> None:
+        self._done[path] = None
+        self._newest[path] = state
+        self._newest.move_to_end(path)
+        while len(self._newest) > REWRITABLE:
+            self._newest.popitem(last=False)
 
     def _is_settled(self, path: Path) -> bool:
         if path not in self._waiting and self._already_seen(path):

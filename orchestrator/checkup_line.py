@@ -20,7 +20,6 @@ from orchestrator.checkup import Finding, examine, failed, ok, warning
 from orchestrator.configuration import Loaded, load_settings
 from orchestrator.external import ExternalPostgres, ExternalRedis, masked
 from orchestrator.folders import SOCKET_PATH_BYTES
-from orchestrator.plan import used_recipes
 from orchestrator.postgres import SOCKET as POSTGRES_SOCKET
 from orchestrator.postgres_binaries import postgres_binaries
 from orchestrator.processes import server_environment
@@ -223,7 +222,7 @@ def on_record(loaded: Loaded) -> Iterator[Finding]:
             yield from in_database(loaded, used.database_url)
     except NothingRecorded:
         yield ok("records", f"none yet in {loaded.home}; the first start makes them")
-        yield from weights(loaded.settings, used_recipes(loaded.settings), loaded.home / "models")
+        yield from weights(loaded.settings, loaded.settings.used_recipes, loaded.home / "models")
         yield from machine.clock()
     except ServiceFailed as error:
         yield failed("records", str(error), f"see the logs in {loaded.home / 'logs'}")
@@ -245,7 +244,7 @@ def in_database(loaded: Loaded, url: str) -> Iterator[Finding]:
         models, newest = deployed(session), newest_record(session)
     yield from machine.clock(newest.timestamp() if newest else None)
     taught = {model["recipe"] for model in models if model["alias"] == CHAMPION}
-    untaught = [recipe for recipe in used_recipes(loaded.settings) if recipe not in taught]
+    untaught = [recipe for recipe in loaded.settings.used_recipes if recipe not in taught]
     yield from weights(loaded.settings, untaught, loaded.home / "models")
     for model in models:
         yield model_file(loaded.home / "models", model["recipe"], model["model_version"], model["sha256"])

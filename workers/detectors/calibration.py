@@ -12,7 +12,6 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import betaincinv
 
 from storage.errors import TeachingFailed
 from workers.detectors.detector import Calibration
@@ -104,6 +103,8 @@ def above(score: float) -> float:
 
 def false_reject_interval(parts: int, rank: int, confidence: float = CONFIDENCE) -> Interval:
     """Where the false-reject rate of the parts to come lies, known from the held-out parts alone."""
+    from scipy.special import betaincinv  # half a second to import
+
     tail = (1 - confidence) / 2
     low, high = betaincinv(parts + 1 - rank, rank, [tail, 1 - tail])
     return Interval(float(low), float(high))
@@ -111,6 +112,8 @@ def false_reject_interval(parts: int, rank: int, confidence: float = CONFIDENCE)
 
 def observed_interval(rejected: int, parts: int, confidence: float = CONFIDENCE) -> Interval:
     """Clopper-Pearson: where the rate lies when so many of these good parts were rejected."""
+    from scipy.special import betaincinv
+
     tail = (1 - confidence) / 2
     low = 0.0 if rejected == 0 else float(betaincinv(rejected, parts - rejected + 1, tail))
     high = 1.0 if rejected == parts else float(betaincinv(rejected + 1, parts - rejected, 1 - tail))

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 from sqlalchemy.orm import Session
 
 from storage import thresholds as stored
@@ -17,11 +16,12 @@ from storage.records import CHAMPION, deployed_model
 from storage.thresholds import Thresholds
 from workers.detectors.calibration import (
     Interval,
-    anomaly_score,
     calibrate,
+    held_out_parts,
     observed_interval,
     parts_needed,
     promised,
+    rejected_parts,
     score_of,
 )
 from workers.detectors.detector import Calibration
@@ -84,7 +84,8 @@ def at_rate(version: ModelVersion, rate: float, review_share: float | None) -> T
 
 
 def recalibrated(kept: Calibration, rate: float, review_share: float) -> Calibration:
-    return calibrate(kept.good_raw_scores, rate, review_share)
+    groups = [str(part) for part in kept.good_parts] or None
+    return calibrate(kept.good_raw_scores, rate, review_share, groups)
 
 
 def promise(version: ModelVersion, thresholds: Thresholds, setting: ThresholdSetting | None) -> Promise:
@@ -93,12 +94,12 @@ def promise(version: ModelVersion, thresholds: Thresholds, setting: ThresholdSet
     if kept is None:
         words = "no known-good part was held out: nothing is promised about false rejects"
         return Promise(0, None, Interval(0.0, 1.0), words)
-    parts = len(kept.good_raw_scores)
+    parts = held_out_parts(kept)
     if setting is None or setting.target_false_reject_rate is not None:
         rate = setting.target_false_reject_rate if setting else None
         used = kept if rate is None else recalibrated(kept, rate, kept.review_share)
         return Promise(parts, used.target_false_reject_rate, Interval(*used.false_reject_interval), promised(used))
-    rejected = int((anomaly_score(kept, np.array(kept.good_raw_scores)) >= thresholds.ng).sum())
+    rejected = round(rejected_parts(kept, thresholds.ng))
     interval = observed_interval(rejected, parts)
     words = (
         f"set by hand: {rejected} of {parts} held-out good parts are rejected, so {interval.low:.3g} to "

@@ -7,17 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from storage.errors import ImageUnreadable, TeachingFailed
 from workers.detectors.anomalyclip import AnomalyCLIPConfig, ImageFeatures
 from workers.detectors.anomalyclip_detector import AnomalyCLIPDetector
-from workers.detectors.calibration import calibrate, parts_needed
+from workers.detectors.calibration import calibrate
 from workers.detectors.detector import Image
 from workers.detectors.good_patches import GoodPatches
+from workers.detectors.held_out import divide, named
 from workers.detectors.weight_folder import find_clip
 
-LEAST_REMEMBERED = 1
+LEAST_REMEMBERED = 1  # part
 HELD_OUT_SHARE = 0.2
 
 Progress = Callable[[int], None]
@@ -41,6 +40,7 @@ def teach(
     target_false_reject_rate: float,
     review_share: float,
     seed: int,
+    groups: Sequence[str] | None = None,
     progress: Progress | None = None,
 ) -> AnomalyCLIPDetector:
     """Few-shot from known-good images, some held out to calibrate on; zero-shot and uncalibrated when there are none.
@@ -51,10 +51,14 @@ def teach(
     features = list(watched(images, detector, progress))
     if not features:
         return detector
-    kept, held_out = hold_out(features, target_false_reject_rate, seed)
-    few_shot = detector.with_learned(memory=GoodPatches.remember([one.patches for one in kept], seed))
-    scores = [float(few_shot.judge(one).raw_scores) for one in held_out]
-    return few_shot.with_learned(calibration=calibrate(scores, target_false_reject_rate, review_share))
+    division = divide(
+        named(len(features), groups), HELD_OUT_SHARE, target_false_reject_rate, seed, least_taught=LEAST_REMEMBERED
+    )
+    remembered = [features[place].patches for place in division.kept]
+    few_shot = detector.with_learned(memory=GoodPatches.remember(remembered, seed))
+    scores = [float(few_shot.judge(features[place]).raw_scores) for place in division.held_out]
+    calibration = calibrate(scores, target_false_reject_rate, review_share, division.held_out_groups)
+    return few_shot.with_learned(calibration=calibration)
 
 
 def zero_shot(source: Source, image_size: int) -> AnomalyCLIPDetector:
@@ -77,21 +81,3 @@ def watched(
             raise TeachingFailed(f"known-good image {number}: {error}") from error
         if progress is not None:
             progress(number)
-
-
-def hold_out(
-    features: Sequence[ImageFeatures], target_false_reject_rate: float, seed: int
-) -> tuple[list[ImageFeatures], list[ImageFeatures]]:
-    """Known-good parts to remember and known-good parts to calibrate on, drawn at random."""
-    needed = parts_needed(target_false_reject_rate)
-    if len(features) < needed + LEAST_REMEMBERED:
-        raise TeachingFailed(
-            f"{len(features)} known-good images were given; a false-reject rate of {target_false_reject_rate:g} needs "
-            f"at least {needed + LEAST_REMEMBERED} ({needed} are held out to calibrate on, {LEAST_REMEMBERED} to "
-            "remember); without any, AnomalyCLIP inspects zero-shot",
-            needed=needed + LEAST_REMEMBERED,
-            given=len(features),
-        )
-    count = max(needed, round(HELD_OUT_SHARE * len(features)))
-    order = np.random.default_rng(seed).permutation(len(features))
-    return [features[place] for place in order[count:]], [features[place] for place in order[:count]]

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Protocol
 
 import cv2
 import torch
 
-from storage.errors import ModelError
+from storage.errors import ModelConfigurationWrong, ModelError
 from workers.detectors import anomalyclip_teaching, artefact, patchcore
 from workers.detectors.anomalyclip_detector import AnomalyCLIPDetector
 from workers.detectors.artefact import Artefact
@@ -42,12 +42,18 @@ def teach(
     target_false_reject_rate: float,
     review_share: float,
     seed: int,
+    groups: Sequence[str] | None = None,
     progress: Callable[[int], None] | None = None,
     weights: anomalyclip_teaching.Source | None = None,
 ) -> Detector:
-    """Teach a detector of this name from known-good images; weights: those it stands on, where it brings none."""
+    """Teach a detector of this name from known-good images; those of one part have the same of the groups.
+
+    weights: those it stands on, where it brings none of its own.
+    """
     kind(detector)
-    if weights is not None:
+    if detector == AnomalyCLIPDetector.name:
+        if weights is None:
+            raise ModelConfigurationWrong("anomalyclip: not given which CLIP weights and which prompts it stands on")
         return anomalyclip_teaching.teach(
             images,
             weights,
@@ -55,12 +61,13 @@ def teach(
             target_false_reject_rate=target_false_reject_rate,
             review_share=review_share,
             seed=seed,
+            groups=groups,
             progress=progress,
         )
     configuration = patchcore.PatchCoreConfiguration(
         image_size=image_size, target_false_reject_rate=target_false_reject_rate, review_share=review_share
     )
-    return patchcore.teach(images, configuration=configuration, seed=seed, progress=progress)
+    return patchcore.teach(images, groups=groups, configuration=configuration, seed=seed, progress=progress)
 
 
 def load(folder: Path, expected_sha256: str, device: str = "cpu") -> Detector:

@@ -15,12 +15,11 @@ from storage.code_version import code_version
 from storage.database import Database
 from storage.errors import ModelError, SettingsError, TeachingFailed
 from storage.events import now
-from storage.image_files import image_files
 from storage.images import decode
 from storage.models import ModelVersion
 from workers.consumer import Status
 from workers.detectors.calibration import promised
-from workers.elpv import taught_cells
+from workers.retrain.known_good import groups_of, known_good
 
 if TYPE_CHECKING:
     from workers.detectors.anomalyclip_teaching import Source
@@ -60,7 +59,8 @@ class Teacher:
     def teach(self, name: str, recipe: Mapping[str, Any], stop: threading.Event) -> None:
         from workers.detectors.registry import teach
 
-        paths = known_good(name, recipe["teach"]) if recipe["teach"] or recipe["detector"] != "anomalyclip" else []
+        day_0 = recipe["teach"] is None and recipe["detector"] == "anomalyclip"
+        paths = [] if day_0 else known_good(name, recipe["teach"])
 
         def progress(done: int, total: int) -> None:
             self.status.set("teaching", f"{name}: {done} of {total} known-good images")
@@ -74,6 +74,7 @@ class Teacher:
             target_false_reject_rate=recipe["target_false_reject_rate"],
             review_share=recipe["review_share"],
             seed=recipe["seed"],
+            groups=None if day_0 else groups_of(name, recipe["teach"], paths),
             progress=lambda done: progress(done, len(paths)),
             weights=self.weights(recipe),
         )
@@ -130,19 +131,3 @@ class Teacher:
             parent=None,
             code_version=code_version(),
         )
-
-
-def known_good(name: str, teach: Mapping[str, Any] | None) -> list[Path]:
-    """The images a recipe is taught from, in order."""
-    if teach is None:
-        raise TeachingFailed(f"recipes.{name}.teach is not set and no model is deployed: set it, or deploy a model")
-    if teach["kind"] == "elpv":
-        return [cell.path for cell in taught_cells(teach["cells"], teach["count"], teach["seed"])]
-    folder = Path(teach["path"])
-    try:
-        found = image_files(folder)
-    except OSError as error:
-        raise TeachingFailed(f"recipes.{name}.teach.path: folder {folder}: {error.strerror}") from error
-    if not found:
-        raise TeachingFailed(f"recipes.{name}.teach.path: folder {folder} holds no image")
-    return found

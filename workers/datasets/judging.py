@@ -13,6 +13,7 @@ from storage.errors import DatasetInvalid, InspectionFailed
 from workers.datasets.sample import Dataset, Sample
 from workers.datasets.truth import pixels
 from workers.detectors import registry
+from workers.detectors.anomalyclip_teaching import Source
 from workers.detectors.detector import Detector, Image, Prediction
 
 Progress = Callable[[str], None]
@@ -27,6 +28,8 @@ class Teaching:
     target_false_reject_rate: float
     review_share: float
     seed: int = 0
+    weights: Source | None = None
+    """Those the detector stands on, where it brings none of its own."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,7 @@ def attempt(dataset: Dataset, teaching: Teaching, progress: Progress) -> Trial:
         target_false_reject_rate=teaching.target_false_reject_rate,
         review_share=teaching.review_share,
         seed=teaching.seed,
+        weights=teaching.weights,
         progress=lambda done: progress(f"taught {done} of {len(taught)}"),
     )
     fit_seconds = time.perf_counter() - started

@@ -81,11 +81,11 @@ class Workshop:
         assert version is not None
         return version
 
-    def few_shot(self, count: int = 12) -> ModelVersion:
+    def few_shot(self, **teach: Any) -> ModelVersion:
         self.good.mkdir()
-        for seed in range(count):
+        for seed in range(12):
             (self.good / f"{seed:03}.png").write_bytes(casting(seed))
-        return self.teach(teach={"kind": "folder", "path": self.good})
+        return self.teach(teach={"kind": "folder", "path": self.good, **teach})
 
     def inspect(self, *images: bytes) -> list[Prediction]:
         """Score stored frames and record what was said of them."""
@@ -167,6 +167,14 @@ def test_with_known_good_parts_the_thresholds_are_calibrated_and_damage_is_seen(
     scores = [one.anomaly_score for one in judged]
     assert max(scores[:4]) < min(scores[4:])
     assert all(score >= version.ng_threshold for score in scores[4:])
+
+
+def test_images_of_one_part_are_remembered_or_held_out_together(workshop: Workshop, tmp_path: Path) -> None:
+    groups = tmp_path / "groups.csv"
+    groups.write_text("image,group\n" + "".join(f"{seed:03}.png,{seed // 2}\n" for seed in range(12)))
+    calibration = workshop.few_shot(groups=groups).metrics["calibration"]
+    assert len(calibration["good_raw_scores"]) == 8
+    assert sorted(calibration["good_parts"]) == [0, 0, 1, 1, 2, 2, 3, 3]
 
 
 def test_two_recipes_on_the_same_weights_are_two_models(workshop: Workshop) -> None:

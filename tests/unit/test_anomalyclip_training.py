@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import safetensors
 import safetensors.torch
 import torch
 import yaml
@@ -120,6 +121,36 @@ def test_a_checkpoint_of_another_recipe_is_not_continued(tmp_path: Path) -> None
     learn_prompts(build(), make_parts(4, seed=3), replace(QUICK, epochs=1), tmp_path)
     with pytest.raises(TeachingFailed, match="belongs to another training"):
         learn_prompts(build(), make_parts(4, seed=3), replace(QUICK, epochs=2, seed=5), tmp_path)
+
+
+def test_a_checkpoint_of_another_model_is_not_continued(tmp_path: Path) -> None:
+    learn_prompts(build(), make_parts(4, seed=3), replace(QUICK, epochs=1), tmp_path)
+    with pytest.raises(TeachingFailed, match=r"belongs to another training \(model: was .*'n_ctx': 12"):
+        learn_prompts(build(n_ctx=5), make_parts(4, seed=3), replace(QUICK, epochs=2), tmp_path)
+
+
+def test_a_checkpoint_whose_tensors_have_other_shapes_is_told(tmp_path: Path) -> None:
+    learn_prompts(build(), make_parts(4, seed=3), replace(QUICK, epochs=1), tmp_path)
+    file = tmp_path / "checkpoint.safetensors"
+    with safetensors.safe_open(file, framework="pt") as kept:
+        notes, tensors = kept.metadata(), {key: kept.get_tensor(key) for key in kept.keys()}
+    tensors["learned.ctx_pos"] = torch.zeros(1, 1, 5, 64)
+    del tensors["learned.compound_prompts_text.1"]
+    safetensors.torch.save_file(tensors, file, metadata=notes)
+    told = r"compound_prompts_text.1: given None, needed \(4, 64\); ctx_pos: given \(1, 1, 5, 64\), needed \(1, 1, 12"
+    with pytest.raises(TeachingFailed, match=told):
+        learn_prompts(build(), make_parts(4, seed=3), replace(QUICK, epochs=2), tmp_path)
+
+
+@pytest.mark.parametrize(("content", "told"), [(b"cut", "is damaged"), (None, "is no checkpoint of a training")])
+def test_a_file_that_is_no_checkpoint_is_told(tmp_path: Path, content: bytes | None, told: str) -> None:
+    file = tmp_path / "checkpoint.safetensors"
+    if content is None:
+        safetensors.torch.save_file({"ctx_pos": torch.zeros(1)}, file)
+    else:
+        file.write_bytes(content)
+    with pytest.raises(TeachingFailed, match=told):
+        learn_prompts(build(), make_parts(4, seed=3), replace(QUICK, epochs=1), tmp_path)
 
 
 def test_only_the_prompts_are_learned(tmp_path: Path) -> None:

@@ -332,6 +332,8 @@ def test_published_prompts_and_clip_weights_together_make_a_detector(clip_file: 
     detector = AnomalyCLIPDetector.from_folder(tmp_path / "models", NAME, "epoch_15", image_size=32)
     assert torch.equal(detector.model.prompt_learner.ctx_pos, learned["ctx_pos"])
     assert detector.model.config.activation == "quick_gelu"
+    rounded = AnomalyCLIPDetector.from_folder(tmp_path / "models", NAME, "epoch_15", side_near=37)
+    assert (rounded.image_size, detector.image_size) == (40, 32)
 
 
 def test_prompts_learned_on_another_clip_do_not_make_a_detector(clip_file: Path, tmp_path: Path) -> None:

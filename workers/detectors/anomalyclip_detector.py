@@ -95,13 +95,19 @@ class AnomalyCLIPDetector:
         learned_prompts: str,
         device: str = "cpu",
         dtype: torch.dtype = torch.float32,
+        side_near: int | None = None,
         **choices: Any,
     ) -> Self:
-        """Build from the models folder: CLIP weights by MODEL:TAG, prompts by name; choices are the configuration's."""
+        """Build from the models folder: CLIP weights by MODEL:TAG, prompts by name; choices are the configuration's.
+
+        side_near: the image's side in pixels, to be taken to the nearest number of whole patches.
+        """
         stored, stored_prompts = find_clip(clip, models_folder), find_prompts(learned_prompts, models_folder)
         backbone, learned = stored.load(), stored_prompts.load()
         prompts.check_origin(learned, backbone)
         config = AnomalyCLIPConfig.for_clip(backbone, **{**stored.choices, **stored_prompts.choices, **choices})
+        if side_near is not None:
+            config = replace(config, image_size=max(1, round(side_near / config.patch_size)) * config.patch_size)
         model = AnomalyCLIP.from_weights(config, backbone, learned).to(device=device, dtype=dtype)
         return cls(model, ClipFile(stored.name, stored.file))
 

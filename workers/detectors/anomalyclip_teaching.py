@@ -8,13 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from storage.errors import ImageUnreadable, TeachingFailed
-from workers.detectors.anomalyclip import AnomalyCLIPConfig, ImageFeatures
+from workers.detectors.anomalyclip import ImageFeatures
 from workers.detectors.anomalyclip_detector import AnomalyCLIPDetector
 from workers.detectors.calibration import calibrate
 from workers.detectors.detector import Image
 from workers.detectors.good_patches import GoodPatches
 from workers.detectors.held_out import divide, named
-from workers.detectors.weight_folder import find_clip
 
 LEAST_REMEMBERED = 1  # part
 HELD_OUT_SHARE = 0.2
@@ -47,7 +46,9 @@ def teach(
 
     The features of all images are in memory until the end, 4 MB an image for ViT-L/14 at 518 pixels.
     """
-    detector = zero_shot(source, image_size)
+    detector = AnomalyCLIPDetector.from_folder(
+        source.models, source.clip, source.prompts, side_near=image_size, **source.choices
+    )
     features = list(watched(images, detector, progress))
     if not features:
         return detector
@@ -59,15 +60,6 @@ def teach(
     scores = [float(few_shot.judge(features[place]).raw_scores) for place in division.held_out]
     calibration = calibrate(scores, target_false_reject_rate, review_share, division.held_out_groups)
     return few_shot.with_learned(calibration=calibration)
-
-
-def zero_shot(source: Source, image_size: int) -> AnomalyCLIPDetector:
-    """The published model on these weights; its square has whole patches, as many as come nearest to the image size."""
-    patch = AnomalyCLIPConfig.for_clip(find_clip(source.clip, source.models).load()).patch_size
-    side = max(1, round(image_size / patch)) * patch
-    return AnomalyCLIPDetector.from_folder(
-        source.models, source.clip, source.prompts, **{**source.choices, "image_size": side}
-    )
 
 
 def watched(

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 import typer
 from rich.console import Console
 
+from cli.model import ModelsFolder, folder_of
 from cli.option import JsonOption
 from orchestrator.recipe import Recipe
 
@@ -19,6 +20,9 @@ def detection(
     data: Annotated[Path, typer.Option(help="Folder of the data set: MVTec layout, meta.json, label CSV or COCO.")],
     detector: Annotated[str | None, typer.Option(help="Which detector; else the default of a recipe.")] = None,
     product: Annotated[str | None, typer.Option(help="Which product, where the data set has several.")] = None,
+    clip: Annotated[str | None, typer.Option(help="CLIP weights of anomalyclip, MODEL:TAG.")] = None,
+    prompts: Annotated[str | None, typer.Option(help="Learned prompts of anomalyclip.")] = None,
+    models: ModelsFolder = None,
     seed: Annotated[int, typer.Option(min=0, help="Makes teaching repeatable.")] = 0,
     peer: Annotated[Literal["anomalib"] | None, typer.Option(help="Measure this library's PatchCore too.")] = None,
     html: Annotated[Path | None, typer.Option(help="Write curves, histograms and heat maps as one page.")] = None,
@@ -32,16 +36,18 @@ def detection(
     from workers.datasets.leaks import leak_warnings
     from workers.datasets.peer import measure_anomalib, require_anomalib
     from workers.datasets.read import read
+    from workers.detectors.anomalyclip_teaching import Source
 
     if peer:
         require_anomalib()
-    recipe = Recipe()
+    recipe = Recipe.model_validate({"detector": detector} if detector == "anomalyclip" else {})
     teaching = Teaching(
         detector or recipe.detector,
         recipe.image_size,
         recipe.target_false_reject_rate,
         recipe.review_share,
         seed,
+        Source(folder_of(models), clip, prompts, {}) if clip and prompts else None,
     )
     console = Console(stderr=True, quiet=as_json)
     with console.status("reading") as status:

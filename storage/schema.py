@@ -12,8 +12,11 @@ from storage.database import check_schema, connection
 from storage.errors import SchemaOutdated
 from storage.models import Base
 
-APPEND_ONLY = ("deployments", "frames", "inspections", "model_versions", "predictions", "recipes", "verdicts")
-VIEWS = ("v_defect_history", "v_model_deployments", "v_part_history")
+APPEND_ONLY = (
+    *("deployments", "frames", "inspections", "model_versions", "predictions", "recipes", "threshold_settings"),
+    "verdicts",
+)
+VIEWS = ("v_defect_history", "v_model_deployments", "v_part_history", "v_threshold_settings")
 
 
 def schema_differences(url: str) -> list[str]:

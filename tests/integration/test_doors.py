@@ -52,12 +52,12 @@ def client(up: Served) -> Iterator[TestClient]:
 def asked_for(up: Served) -> list[tuple[str, str, str]]:
     """Method, path and level of every route there is."""
     routes = [route for route in web_app(up).routes if isinstance(route, APIRoute)]
-    found = []
+    found: list[tuple[str, str, str]] = []
     for route in routes:
         needed = declared(route)
         assert needed is not None, f"{route.path} does not say whom it is for"
         path = re.sub(r"\{[^}]*\}", STATION, route.path)
-        found += [(method, path, needed.level) for method in route.methods]
+        found += [(method, path, needed.level) for method in route.methods or ()]
     assert len(found) >= 12
     return found
 
@@ -121,6 +121,13 @@ def test_a_route_that_does_not_say_whom_it_is_for_is_found(up: Served) -> None:
         return "nobody said who may read this"
 
     assert list(undeclared(app.routes)) == ["/secret"]
+
+
+def test_the_description_says_how_a_program_shows_who_it_is(client: TestClient) -> None:
+    told = client.get("/openapi.json").json()
+    (scheme,) = told["components"]["securitySchemes"].values()
+    assert (scheme["type"], scheme["scheme"]) == ("http", "bearer")
+    assert told["paths"]["/api/v1/parts"]["get"]["security"] and "security" not in told["paths"]["/healthz"]["get"]
 
 
 def test_a_wrong_token_is_not_made_good_by_a_cookie(up: Served, client: TestClient) -> None:

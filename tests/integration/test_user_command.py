@@ -37,7 +37,7 @@ def adline(
 
 @pytest.fixture
 def doorkeeper(database: Database) -> Doorkeeper:
-    return Doorkeeper(database, load_settings(None, {}).settings, console_token="", is_demo=False)
+    return Doorkeeper(database, load_settings(None, {}).settings, console_token="of this run", is_demo=False)
 
 
 def names(adline: UserCommand) -> dict[str, str]:
@@ -89,7 +89,7 @@ def test_a_password_is_no_argument(adline: UserCommand) -> None:
     assert adline("user", "add", "ada", PASSWORD, "--role", "admin") == 2
     assert adline("user", "passwd", "ada", "--password", PASSWORD) == 2
     assert adline("user", "add", "ada", "--role", "boss") == 2
-    assert "'operator', 'engineer'" in adline.err
+    assert "operator" in adline.err
 
 
 def test_a_program_has_a_token_until_it_is_revoked(adline: UserCommand, doorkeeper: Doorkeeper) -> None:

@@ -14,10 +14,10 @@ from storage.models import Base
 from storage.people_rows import SECRET_TABLES, PeopleEvent
 
 APPEND_ONLY = (
-    *("deployments", "frames", "inspections", "model_versions", "predictions", "recipes", "verdicts"),
-    PeopleEvent.__tablename__,
+    *("deployments", "frames", "inspections", "model_versions", "predictions", "recipes", "threshold_settings"),
+    *("verdicts", PeopleEvent.__tablename__),
 )
-VIEWS = ("v_defect_history", "v_model_deployments", "v_part_history", "v_people_history")
+VIEWS = ("v_defect_history", "v_model_deployments", "v_part_history", "v_people_history", "v_threshold_settings")
 
 
 def schema_differences(url: str) -> list[str]:

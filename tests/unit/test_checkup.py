@@ -20,6 +20,7 @@ from orchestrator.configuration import Loaded, load_settings
 from orchestrator.settings import Settings
 from storage.errors import ServiceFailed
 from storage.model_files import artefact_sha256
+from tests.unit import tiny_weights
 
 PROJECT = Path(__file__).parents[2] / "pyproject.toml"
 
@@ -125,6 +126,31 @@ def test_a_folder_of_images_that_is_not_there_is_named(tmp_path: Path) -> None:
     assert f"camera press/camera-1: {tmp_path / 'incoming'} is no folder" in found[0].detail
 
 
+def test_known_good_images_without_a_group_are_named(tmp_path: Path) -> None:
+    (tmp_path / "good").mkdir()
+    for name in ("a1.png", "a2.png", "b1.png"):
+        (tmp_path / "good" / name).write_bytes(b"")
+    groups = tmp_path / "good" / "groups.csv"
+    text = """
+        [[stations]]
+        name = "press"
+        recipe = "bracket"
+        [[stations.cameras]]
+        kind = "folder"
+        path = "good"
+        [recipes.bracket.teach]
+        kind = "folder"
+        path = "good"
+        groups = "good/groups.csv"
+        """
+    groups.write_text("image,group\na1.png,a\na2.png,a\n")
+    found = only(line.known_good_groups(loaded(tmp_path, text).settings))
+    assert found.state == "failed" and "gives no group for b1.png" in found.detail
+    groups.write_text("image,group\na1.png,a\na2.png,a\nb1.png,b\n")
+    found = only(line.known_good_groups(loaded(tmp_path, text).settings))
+    assert found.state == "ok" and "3 images of 2 parts" in found.detail
+
+
 def test_a_state_folder_in_the_way_of_a_file_is_refused(tmp_path: Path) -> None:
     assert only(line.state_folder(tmp_path / "deep" / ".adline")).state == "ok"
     (tmp_path / "file").write_text("")
@@ -179,3 +205,14 @@ def test_whatever_fails_says_how_to_mend_it(tmp_path: Path) -> None:
     findings = list(line.check_up(tmp_path / "adline.toml", {}))
     assert findings[-1].check == "configuration" and findings[-1].state == "failed"
     assert all(finding.mend for finding in findings if finding.state != "ok")
+
+
+def test_weights_that_a_recipe_names_are_looked_for(tmp_path: Path) -> None:
+    text = '[recipes.a]\ndetector = "anomalyclip"\nclip = "ViT-tiny:random"\nprompts = "tiny-prompts"\n'
+    settings = loaded(tmp_path, text).settings
+    found = only(line.weights(settings, ["a"], tmp_path / "models"))
+    assert found.state == "failed" and found.detail.startswith("a: ViT-tiny:random: there are no such clip weights")
+    assert found.mend.startswith("get them with `adline model pull ViT-tiny:random`")
+    tiny_weights.store_clip(tmp_path / "models")
+    tiny_weights.store_prompts(tmp_path / "models")
+    assert [one.state for one in line.weights(settings, ["a"], tmp_path / "models")] == ["ok", "ok"]

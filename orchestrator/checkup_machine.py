@@ -37,6 +37,8 @@ MODULES = {
     "matplotlib": "matplotlib",
     "nicegui": "nicegui",
     "numpy": "numpy",
+    "onnx": "onnx",
+    "onnxruntime": "onnxruntime",
     "open_clip_torch": "open_clip",
     "opencv-python": "cv2",
     "pgvector": "pgvector",

@@ -10,7 +10,7 @@ import cv2
 import torch
 
 from storage.errors import ModelError
-from workers.detectors import artefact, patchcore
+from workers.detectors import artefact, patchcore, supervised
 from workers.detectors.artefact import Artefact
 from workers.detectors.detector import Detector, Image
 
@@ -21,7 +21,10 @@ class Kind(Protocol):
     def restore(self, saved: Artefact, device: str = "cpu") -> Detector: ...
 
 
-DETECTORS: dict[str, Kind] = {patchcore.PatchCore.name: patchcore.PatchCore}
+DETECTORS: dict[str, Kind] = {
+    patchcore.PatchCore.name: patchcore.PatchCore,
+    supervised.SupervisedDetector.name: supervised.SupervisedDetector,
+}
 
 
 def use_threads(count: int) -> None:

@@ -80,7 +80,8 @@ def taught(
         others = draw.permutation(others)[:labels].tolist()
     images = [replace(labelled[place], is_taught=True) for place in known] + [labelled[place] for place in others]
     parts = [groups[place] for place in (*known, *others)]
-    return fit(base, images, groups=parts, configuration=configuration, seed=seed)
+    rate = float(np.mean([labelled[place].is_anomaly for place in places]))
+    return fit(base, images, groups=parts, anomaly_rate=rate, configuration=configuration, seed=seed)
 
 
 def known_good(

@@ -12,8 +12,10 @@ class HeadConfiguration:
     """The defaults are those that did best on magnetic tiles, 5 folds by block."""
 
     image_size: int = 256
-    members: int = 5
-    """Heads, and folds of the labelled parts."""
+    folds: int = 5
+    """Of the labelled parts: each is held out of one member's training, whose word on it is believed."""
+    members: int = 7
+    """Heads, whose mean is what the detector says; those beyond the folds learn from all parts."""
     width: int = 32
     worst_share: float = 0.05
     """Of the patches: their mean is the image's logit."""
@@ -33,13 +35,16 @@ class HeadConfiguration:
             for name, (low, high) in BOUNDS.items()
             if not low <= getattr(self, name) <= high
         ]
+        if self.members < self.folds:
+            problems.append(f"head.members: given {self.members}, allowed at least head.folds, {self.folds}")
         if problems:
             raise SettingsError(problems)
 
 
 BOUNDS = {
     "image_size": (64, 1024),
-    "members": (2, 20),
+    "folds": (2, 20),
+    "members": (2, 40),
     "width": (2, 256),
     "worst_share": (0, 1),
     "dropout": (0, 0.9),

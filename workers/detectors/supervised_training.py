@@ -39,6 +39,7 @@ def fit(
     labelled: Sequence[Labelled],
     *,
     groups: Sequence[str] | None = None,
+    anomaly_rate: float | None = None,
     configuration: HeadConfiguration | None = None,
     seed: int = 0,
     progress: Progress | None = None,
@@ -46,6 +47,8 @@ def fit(
     """A detector that knows the labels as well as what `base` was taught.
 
     groups: one for each image; images of one part have the same. Without them each image shows a part of its own.
+    anomaly_rate: of the parts to come, in (0, 1); what a queue asked for holds more defects than the line. Without it
+    probabilities and f1_threshold are those of parts like the labelled ones.
     Thresholds keep base's target false-reject rate. TeachingFailed when labels contradict one another or are too few.
     """
     groups = [str(number) for number in range(len(labelled))] if groups is None else groups
@@ -55,14 +58,15 @@ def fit(
     is_anomaly = np.array([one.is_anomaly for one in labelled])
     judging = new_to_base(labelled)
     scores = scored(base, labelled, judging)
-    folds = fold_of_each(labelled, groups, configuration.members, seed)
+    folds = fold_of_each(labelled, groups, configuration.folds, seed)
     head, logits = trained(labelled, is_anomaly, folds, backbone, configuration, seed, progress)
     truth, parts = is_anomaly[judging], [groups[place] for place in judging]
+    weights = importance(truth, anomaly_rate)
     may_help = enough_good(truth, parts, base.calibration)
-    fusion, evidence = fusion_training.learn(scores, logits[judging], truth, parts, seed, may_help=may_help)
+    fusion, evidence = fusion_training.learn(scores, logits[judging], truth, weights, parts, seed, may_help=may_help)
     raw = fusion.raw(scores, logits[judging])
     calibration = calibrated(fusion, base, raw, truth, parts)
-    learned = Learned(fusion, asdict(evidence), score_of(calibration, best_f1_threshold(truth, raw)))
+    learned = Learned(fusion, asdict(evidence), score_of(calibration, best_f1_threshold(truth, raw, weights)))
     created_at = datetime.now(UTC).isoformat(timespec="seconds")
     return SupervisedDetector(base, head, configuration, learned, calibration, created_at, backbone)
 
@@ -83,13 +87,13 @@ def scored(base: Detector, labelled: Sequence[Labelled], places: Sequence[int]) 
     return np.array(scores, np.float64)
 
 
-def fold_of_each(labelled: Sequence[Labelled], groups: Sequence[str], members: int, seed: int) -> NDArray[np.int64]:
+def fold_of_each(labelled: Sequence[Labelled], groups: Sequence[str], count: int, seed: int) -> NDArray[np.int64]:
     """The member that must not learn from each image; parts the one-class detector knows are for all to learn from."""
     folds = np.full(len(labelled), NOBODY)
     judging = new_to_base(labelled)
     truth = np.array([labelled[place].is_anomaly for place in judging])
     numbers = fusion_training.numbered([groups[place] for place in judging])
-    for member, (_, judged) in enumerate(fusion_training.folds(truth, numbers, members, seed)):
+    for member, (_, judged) in enumerate(fusion_training.folds(truth, numbers, count, seed)):
         folds[np.array(judging)[judged]] = member
     return folds
 
@@ -111,6 +115,16 @@ def trained(
     return head, out_of_fold(head, copies, members).numpy().astype(np.float64)
 
 
+def importance(truth: Truth, anomaly_rate: float | None) -> Floats:
+    """How many parts to come each labelled image stands for; 1 on average."""
+    if anomaly_rate is None:
+        return np.ones(len(truth))
+    if not 0 < anomaly_rate < 1:
+        raise TeachingFailed(f"anomaly_rate is {anomaly_rate}; allowed: above 0, below 1")
+    rate = truth.mean()
+    return np.asarray(np.where(truth, anomaly_rate / rate, (1 - anomaly_rate) / (1 - rate)))
+
+
 def enough_good(truth: Truth, parts: Sequence[str], calibration: Calibration) -> bool:
     """Whether the fused score can be calibrated: the good parts beneath were scored without the head."""
     good = {part for part, defective in zip(parts, truth, strict=True) if not defective}
@@ -128,9 +142,9 @@ def calibrated(fusion: Fusion, base: Detector, raw: Floats, truth: Truth, parts:
     return calibrate(good.tolist(), below.target_false_reject_rate, below.review_share, good_parts or None)
 
 
-def best_f1_threshold(truth: Truth, raw: Floats) -> float:
+def best_f1_threshold(truth: Truth, raw: Floats, weights: Floats) -> float:
     """Half-way between the two scores where F1 is best; scores are out of fold."""
-    precision, recall, thresholds = precision_recall_curve(truth, raw)
+    precision, recall, thresholds = precision_recall_curve(truth, raw, sample_weight=weights)
     f1 = 2 * precision * recall / np.maximum(precision + recall, np.finfo(np.float64).tiny)
     place = int(f1[:-1].argmax())
     return float(thresholds[max(place - 1, 0) : place + 1].mean())

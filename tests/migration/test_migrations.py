@@ -26,6 +26,8 @@ PART = [
     "code_version) VALUES ('m-1', 'bracket', 'patchcore', repeat('b', 64), '{}', 0.4, 0.6, '{}', '1')",
     "INSERT INTO deployments (recipe, alias, model_version, deployed_by, reason) "
     "VALUES ('bracket', 'champion', 'm-1', 'anna', 'first')",
+    "INSERT INTO threshold_settings (recipe, model_version, ok_threshold, ng_threshold, set_by, reason) "
+    "VALUES ('bracket', 'm-1', 0.3, 0.5, 'anna', 'too many escapes')",
     "INSERT INTO inspections (id, run_id, station, recipe_id, part_id, trigger_source, trigger_number, triggered_at) "
     "SELECT '01890000-0000-7000-8000-000000000002', '01890000-0000-7000-8000-000000000001', 'press', id, 'P-1', "
     "'interval', 1, now() FROM recipes",
@@ -37,6 +39,7 @@ PART = [
     "VALUES ('01890000-0000-7000-8000-000000000002', 'top', 'm-1', 0.9, 9, 0.4, 0.6, '{}')",
     "INSERT INTO verdicts (inspection_id, verdict, reason, anomaly_score, model_version, decided_at, "
     "stage_milliseconds) VALUES ('01890000-0000-7000-8000-000000000002', 'NG', 'score', 0.9, 'm-1', now(), '{}')",
+    "INSERT INTO people_events (what, done_by, detail) VALUES ('sign_in_refused', 'nobody', '')",
 ]
 
 
@@ -143,8 +146,10 @@ def test_what_differs_is_named(database_url: str) -> None:
         "DROP INDEX ix_verdicts_recorded_at",
         "DROP VIEW v_defect_history",
         "ALTER TABLE verdicts DISABLE TRIGGER append_only",
+        "ALTER TABLE passwords DISABLE ROW LEVEL SECURITY",
     )
     assert sorted(schema_differences(database_url)) == [
+        "passwords: row security is off or has a policy; the auditor could read secrets",
         "to be as the code needs it: add index ix_verdicts_recorded_at",
         "to be as the code needs it: remove column frames colour",
         "v_defect_history: the view is missing",

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
@@ -21,25 +22,33 @@ class Packed(NamedTuple):
     """What an outer artefact takes in of the inner one."""
 
     description: dict[str, Any]
-    tensors: Mapping[str, Tensor]
+    tensors: dict[str, Tensor]
+    shared: Mapping[str, Path]
 
 
-def packed(detector: Detector) -> Packed:
-    """Through the detector's own save, which alone knows what it needs to be itself again."""
-    with TemporaryDirectory() as folder:
+@contextmanager
+def packed(detector: Detector, near: Path) -> Iterator[Packed]:
+    """Through the detector's own save, which alone knows what it needs; the shared files are there for the block.
+
+    near: a folder of the file system they will be kept on, so that they are linked and not copied.
+    """
+    near.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=near) as folder:
         saved = artefact.read(Path(folder), detector.save(Path(folder)))
-    description = {name: value for name, value in vars(saved).items() if name != "tensors"}
-    description["calibration"] = artefact.plain(saved.calibration)
-    return Packed(description, {PREFIX + name: tensor for name, tensor in saved.tensors.items()})
+        description = {name: value for name, value in vars(saved).items() if name not in ("tensors", "shared")}
+        description["calibration"] = artefact.plain(saved.calibration)
+        tensors = {PREFIX + name: tensor for name, tensor in saved.tensors.items()}
+        yield Packed(description, tensors, saved.shared)
 
 
-def unpacked(description: Mapping[str, Any], tensors: Mapping[str, Tensor], device: str) -> Detector:
+def unpacked(outer: Artefact, description: Mapping[str, Any], device: str) -> Detector:
+    """The inner detector, of the outer one's files."""
     from workers.detectors import registry  # it names the outer detector too
 
-    inner = {name.removeprefix(PREFIX): tensor for name, tensor in tensors.items() if name.startswith(PREFIX)}
+    inner = {name.removeprefix(PREFIX): tensor for name, tensor in outer.tensors.items() if name.startswith(PREFIX)}
     try:
         calibration = artefact.calibration(description["calibration"])
-        saved = Artefact(**{**description, "calibration": calibration, "tensors": inner})
+        saved = Artefact(**{**description, "calibration": calibration, "tensors": inner, "shared": outer.shared})
     except (KeyError, TypeError) as error:
         raise ModelError(f"the detector beneath is not one this version knows: {error}") from error
     return registry.kind(saved.detector).restore(saved, device)

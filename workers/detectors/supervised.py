@@ -21,7 +21,7 @@ from storage.code_version import code_version
 from storage.errors import InspectionFailed, ModelError, ScoreInvalid
 from workers.detectors import artefact
 from workers.detectors.artefact import Artefact
-from workers.detectors.beneath import packed, unpacked
+from workers.detectors.beneath import Packed, packed, unpacked
 from workers.detectors.calibration import anomaly_score, score_of
 from workers.detectors.detector import Calibration, Detector, Image, Prediction
 from workers.detectors.efficientnet_lite import PREPROCESSING, WEIGHTS_SHA256, EfficientNetLite
@@ -112,26 +112,27 @@ class SupervisedDetector:
         return {HEAD + name: tensor for name, tensor in self.head.state_dict().items()}
 
     def save(self, folder: Path) -> str:
-        base = packed(self.base)
-        return artefact.write(
-            Artefact(
-                detector=self.name,
-                configuration={
-                    "head": asdict(self.configuration),
-                    "fusion": asdict(self.learned.fusion),
-                    "evidence": self.learned.evidence,
-                    "f1_threshold": self.learned.f1_threshold,
-                    "base": base.description,
-                },
-                preprocessing=PREPROCESSING | {"image_size": self.configuration.image_size},
-                backbone={"name": "tf_efficientnet_lite0", "sha256": WEIGHTS_SHA256},
-                calibration=self.calibration,
-                thresholds={"ok": self.ok_threshold, "ng": self.ng_threshold},
-                code_version=code_version(),
-                created_at=self.created_at,
-                tensors=self.tensors() | dict(base.tensors),
-            ),
-            folder,
+        with packed(self.base, near=folder.parent) as base:
+            return artefact.write(self.described(base), folder)
+
+    def described(self, base: Packed) -> Artefact:
+        return Artefact(
+            detector=self.name,
+            configuration={
+                "head": asdict(self.configuration),
+                "fusion": asdict(self.learned.fusion),
+                "evidence": self.learned.evidence,
+                "f1_threshold": self.learned.f1_threshold,
+                "base": base.description,
+            },
+            preprocessing=PREPROCESSING | {"image_size": self.configuration.image_size},
+            backbone={"name": "tf_efficientnet_lite0", "sha256": WEIGHTS_SHA256},
+            calibration=self.calibration,
+            thresholds={"ok": self.ok_threshold, "ng": self.ng_threshold},
+            code_version=code_version(),
+            created_at=self.created_at,
+            tensors=self.tensors() | base.tensors,
+            shared=base.shared,
         )
 
     @classmethod
@@ -143,7 +144,7 @@ class SupervisedDetector:
         configuration = HeadConfiguration(**described["head"])
         learned = Learned(Fusion(**described["fusion"]), described["evidence"], described["f1_threshold"])
         return cls(
-            unpacked(described["base"], saved.tensors, device),
+            unpacked(saved, described["base"], device),
             restored_head(configuration, saved.tensors),
             configuration,
             learned,

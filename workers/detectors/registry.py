@@ -10,7 +10,7 @@ import cv2
 import torch
 
 from storage.errors import ModelConfigurationWrong, ModelError
-from workers.detectors import anomalyclip_teaching, artefact, patchcore
+from workers.detectors import anomalyclip_teaching, artefact, patchcore, supervised
 from workers.detectors.anomalyclip_detector import AnomalyCLIPDetector
 from workers.detectors.artefact import Artefact
 from workers.detectors.detector import Detector, Image
@@ -25,6 +25,7 @@ class Kind(Protocol):
 DETECTORS: dict[str, Kind] = {
     patchcore.PatchCore.name: patchcore.PatchCore,
     AnomalyCLIPDetector.name: AnomalyCLIPDetector,
+    supervised.SupervisedDetector.name: supervised.SupervisedDetector,
 }
 
 
@@ -51,6 +52,10 @@ def teach(
     weights: those it stands on, where it brings none of its own.
     """
     kind(detector)
+    if detector == supervised.SupervisedDetector.name:
+        raise ModelConfigurationWrong(
+            "supervised: taught from labels, on top of a detector taught from known-good parts"
+        )
     if detector == AnomalyCLIPDetector.name:
         if weights is None:
             raise ModelConfigurationWrong("anomalyclip: not given which CLIP weights and which prompts it stands on")

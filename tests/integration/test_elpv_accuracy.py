@@ -11,7 +11,8 @@ from storage.images import decode
 from workers import elpv
 from workers.detectors.calibration import observed_interval
 from workers.detectors.detector import Prediction
-from workers.detectors.patchcore import PatchCore, PatchCoreConfiguration, teach
+from workers.detectors.patchcore import PatchCore, PatchCoreConfiguration
+from workers.detectors.patchcore_teaching import teach
 from workers.detectors.registry import use_threads
 
 TAUGHT, SEED = 400, 0

@@ -10,7 +10,8 @@ import yaml
 
 from storage.errors import ImageUnreadable, ModelAltered, ModelError, ModelMissing, ScoreInvalid, TeachingFailed
 from workers.detectors.detector import Image, Prediction
-from workers.detectors.patchcore import PatchCore, PatchCoreConfiguration, teach
+from workers.detectors.patchcore import PatchCore, PatchCoreConfiguration
+from workers.detectors.patchcore_teaching import teach
 from workers.detectors.registry import load
 from workers.detectors.registry import teach as teach_by_name
 
@@ -127,7 +128,7 @@ def test_an_image_that_cannot_be_scored_fails_alone(detector: PatchCore) -> None
 
 def test_a_score_that_is_not_a_number_is_that_images_failure(detector: PatchCore) -> None:
     poisoned = detector.tensors | {"centre": torch.full_like(detector.tensors["centre"], torch.nan)}
-    broken = PatchCore(CONFIGURATION, poisoned, detector.calibration, detector.created_at, detector.backbone)
+    broken = PatchCore(CONFIGURATION, poisoned, detector.calibration, detector.created_at, detector.eye)
     (answer,) = broken.predict([good_part(101)])
     assert isinstance(answer, ScoreInvalid)
 

@@ -10,7 +10,7 @@ import cv2
 import torch
 
 from storage.errors import ModelError
-from workers.detectors import artefact, patchcore
+from workers.detectors import artefact, patchcore, patchcore_teaching
 from workers.detectors.artefact import Artefact
 from workers.detectors.detector import Detector, Image
 
@@ -38,15 +38,21 @@ def teach(
     target_false_reject_rate: float,
     review_share: float,
     seed: int,
+    tiles: str = "1x1",
+    local_contrast: bool = True,
     groups: Sequence[str] | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Detector:
     """Teach a detector of this name from known-good images; those of one part have the same of the groups."""
     kind(detector)
     configuration = patchcore.PatchCoreConfiguration(
-        image_size=image_size, target_false_reject_rate=target_false_reject_rate, review_share=review_share
+        image_size=image_size,
+        tiles=tiles,
+        local_contrast=local_contrast,
+        target_false_reject_rate=target_false_reject_rate,
+        review_share=review_share,
     )
-    return patchcore.teach(images, groups=groups, configuration=configuration, seed=seed, progress=progress)
+    return patchcore_teaching.teach(images, groups=groups, configuration=configuration, seed=seed, progress=progress)
 
 
 def load(folder: Path, expected_sha256: str, device: str = "cpu") -> Detector:

@@ -65,16 +65,16 @@ class FrameScorer:
         self.near, self.here, self.far = (Standard(*pair) for pair in tensors["standards"].tolist())
 
     def judge(self, distances: Distances) -> Judgement:
-        """A frame is as bad as its worst patches; no place in the map is worse than the frame."""
+        """A frame is as bad as its worst patches; the map is on the same scale, and shows where they are."""
         here = (distances.far - self.place_mean) / self.place_deviation
         near, far = self.near.of(worst_mean(distances.near, self.worst)), self.here.of(worst_mean(here, self.worst))
         raw = float(near + self.weight * far) / (1 + self.weight)
         raw_map = MAP_BANK_SHARE * self.near.of(distances.near) + (1 - MAP_BANK_SHARE) * self.far.of(distances.far)
-        return Judgement(raw, np.minimum(raw_map, raw))
+        return Judgement(raw, raw_map)
 
 
 def learn_standards(distances: Sequence[Distances], worst: int) -> dict[str, Tensor]:
-    """What FrameScorer needs to know of the distances of the images that were learned from."""
+    """What FrameScorer needs to know of the distances of good frames that were not learned from."""
     near, far = (np.stack(maps) for maps in zip(*distances, strict=True))
     places = learn_places(torch.from_numpy(far))
     here = (far - places["place_mean"].numpy()) / places["place_deviation"].numpy()

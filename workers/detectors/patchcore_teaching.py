@@ -14,7 +14,7 @@ from torch import Tensor
 from storage.errors import InspectionFailed, TeachingFailed
 from workers.detectors.calibration import calibrate
 from workers.detectors.detector import Image
-from workers.detectors.frame_scorer import FrameScorer, PatchDistances, learn_standards
+from workers.detectors.frame_scorer import Distances, FrameScorer, PatchDistances, learn_standards
 from workers.detectors.held_out import divide, named
 from workers.detectors.patch_bank import learn_bank
 from workers.detectors.patch_gaussian import learn_gaussian
@@ -43,10 +43,11 @@ def teach(
     eye = Eye(configuration)
     with one_thread_an_operation() as threads:
         frames = list(watched(images, eye, progress, threads))
-        division = divide(
-            named(len(frames), groups), configuration.held_out_share, configuration.target_false_reject_rate, seed
-        )
-        tensors = learn([frames[place] for place in division.kept], eye, configuration, seed)
+        groups = named(len(frames), groups)
+        division = divide(groups, configuration.held_out_share, configuration.target_false_reject_rate, seed)
+        kept = [frames[place] for place in division.kept]
+        kept_groups = [groups[place] for place in division.kept]
+        tensors = learn(kept, kept_groups, eye, configuration, seed)
         distances = PatchDistances(eye.tiles, tensors)
         scorer = FrameScorer(configuration.gaussian_weight, configuration.worst, tensors)
         scores = [scorer.judge(distances.of(frames[place])).raw for place in division.held_out]
@@ -88,15 +89,31 @@ def watched(images: Iterable[Image], eye: Eye, progress: Progress | None, thread
 
 
 def learn(
-    frames: Sequence[Sequence[Patches]], eye: Eye, configuration: PatchCoreConfiguration, seed: int
+    frames: Sequence[list[Patches]], groups: Sequence[str], eye: Eye, configuration: PatchCoreConfiguration, seed: int
 ) -> dict[str, Tensor]:
-    """The bank, the Gaussian, and what is usual of both among the very images they were learned from.
+    """The bank, the Gaussian, and which distances to them are usual for good parts.
 
-    Nothing is learned from the images held out: the calibration is exact because it sees them for the first time.
+    The usual is learned by halves, each from parts that the other half does not know: what was learned from is far
+    closer than a part to come. Nothing is learned from what is held out: the calibration sees it for the first time.
     """
-    generator = torch.Generator().manual_seed(seed)
+    halves = halved(groups)
+    usual: list[Distances] = []
+    for known, unknown in (halves, halves[::-1]):
+        tensors = memorise([frames[place] for place in known], configuration.bank_size // 2, seed)
+        distances = PatchDistances(eye.tiles, tensors)
+        usual += [distances.of(frames[place]) for place in unknown]
+    return memorise(frames, configuration.bank_size, seed) | learn_standards(usual, configuration.worst)
+
+
+def halved(groups: Sequence[str]) -> tuple[list[int], list[int]]:
+    """Places of the images of every other part, and of the others."""
+    numbers = {group: number for number, group in enumerate(dict.fromkeys(groups))}
+    first = [place for place, group in enumerate(groups) if numbers[group] % 2 == 0]
+    return first, [place for place, group in enumerate(groups) if numbers[group] % 2 == 1]
+
+
+def memorise(frames: Sequence[list[Patches]], bank_size: int, seed: int) -> dict[str, Tensor]:
+    """The bank and the Gaussian."""
     tiles = [tile for frame in frames for tile in frame]
-    tensors = learn_bank([tile.fine for tile in tiles], configuration.bank_size, generator)
-    tensors |= learn_gaussian([tile.coarse for tile in tiles])
-    distances = PatchDistances(eye.tiles, tensors)
-    return tensors | learn_standards([distances.of(frame) for frame in frames], configuration.worst)
+    bank = learn_bank([tile.fine for tile in tiles], bank_size, torch.Generator().manual_seed(seed))
+    return bank | learn_gaussian([tile.coarse for tile in tiles])

@@ -13,7 +13,8 @@ from tests.unit.painted_parts import good_part, labelled_parts
 from workers.detectors.detector import Detector, Prediction
 from workers.detectors.head_configuration import HeadConfiguration
 from workers.detectors.labelled import Labelled
-from workers.detectors.patchcore import PatchCore, PatchCoreConfiguration, teach
+from workers.detectors.patchcore import PatchCore, PatchCoreConfiguration
+from workers.detectors.patchcore_teaching import teach
 from workers.detectors.registry import load
 from workers.detectors.supervised import SupervisedDetector
 from workers.detectors.supervised_training import fit

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from alembic import context
 
-from storage.models import Base
+from storage.label_models import Label
 
 context.configure(
     connection=context.config.attributes["connection"],
-    target_metadata=Base.metadata,
+    target_metadata=Label.metadata,
     compare_type=True,
     compare_server_default=False,
 )

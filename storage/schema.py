@@ -10,10 +10,13 @@ from sqlalchemy import Connection, text
 
 from storage.database import check_schema, connection
 from storage.errors import SchemaOutdated
-from storage.models import Base
+from storage.label_models import Label
 
-APPEND_ONLY = ("deployments", "frames", "inspections", "model_versions", "predictions", "recipes", "verdicts")
-VIEWS = ("v_defect_history", "v_model_deployments", "v_part_history")
+APPEND_ONLY = (
+    *("defect_classes", "deployments", "frames", "inspections", "labels", "model_versions", "predictions", "recipes"),
+    *("regions", "verdicts"),
+)
+VIEWS = ("v_defect_history", "v_model_deployments", "v_operator_decisions", "v_part_history")
 
 
 def schema_differences(url: str) -> list[str]:
@@ -28,8 +31,13 @@ def schema_differences(url: str) -> list[str]:
 
 def model_differences(connected: Connection) -> list[str]:
     """Tables, columns, indexes and keys, compared with storage.models."""
-    context = MigrationContext.configure(connected, opts={"compare_type": True})
-    return [described(step) for found in compare_metadata(context, Base.metadata) for step in steps(found)]
+    context = MigrationContext.configure(connected, opts={"compare_type": True, "include_name": is_modelled})
+    return [described(step) for found in compare_metadata(context, Label.metadata) for step in steps(found)]
+
+
+def is_modelled(name: str | None, kind: str, parents: object) -> bool:
+    """All but the embeddings: their table is there only where the extension `vector` is."""
+    return (kind, name) != ("table", "embeddings")
 
 
 def steps(found: Any) -> list[Any]:

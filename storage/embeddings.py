@@ -33,8 +33,8 @@ DIVERSE = """
         SELECT r.id, e.model_version, e.embedding FROM reviews r JOIN embeddings e USING (inspection_id)
         WHERE {free} ORDER BY r.opened_at LIMIT :candidates
     ), decided AS MATERIALIZED (
-        SELECT e.model_version, e.embedding
-        FROM (SELECT inspection_id FROM labels ORDER BY id DESC LIMIT :decided) l JOIN embeddings e USING (inspection_id)
+        SELECT e.model_version, e.embedding FROM embeddings e
+        JOIN (SELECT inspection_id FROM labels ORDER BY id DESC LIMIT :decided) l USING (inspection_id)
     )
     SELECT c.id FROM candidates c LEFT JOIN decided d ON d.model_version = c.model_version
     GROUP BY c.id ORDER BY min(c.embedding <=> d.embedding) DESC NULLS FIRST, c.id

@@ -56,7 +56,7 @@ class Resolution(Fact):
     defects: Annotated[list[Name], Field(max_length=50)] = Field(
         default=[], description="Classes of the defect book, the most important first."
     )
-    regions: Annotated[list[RegionFacts], Field(max_length=MOST_REGIONS)] = []
+    regions: Annotated[list[RegionFacts], Field(max_length=MOST_REGIONS)] = Field(default=[])
     note: Note = ""
     took_milliseconds: Annotated[int, Field(ge=0, le=86_400_000)] | None = Field(
         default=None, description="How long the part was shown; not set: since it was claimed."

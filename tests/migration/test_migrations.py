@@ -42,8 +42,8 @@ DECISION = [
     "INSERT INTO reviews (id, inspection_id, reason, state, station, margin) SELECT "
     "'01890000-0000-7000-8000-000000000003', id, 'manual', 'resolved', station, 0.1 FROM inspections",
     "INSERT INTO labels (id, review_id, inspection_id, round, opinion, decision, defects, note, source, decided_by, "
-    "decided_at, token, lease_until) SELECT '01890000-0000-7000-8000-000000000004', id, inspection_id, 1, 1, 'anomaly', "
-    "'{crack}', '', 'operator', 'anna', now(), 1, now() FROM reviews",
+    "decided_at, token, lease_until) SELECT '01890000-0000-7000-8000-000000000004', id, inspection_id, 1, 1, "
+    "'anomaly', '{crack}', '', 'operator', 'anna', now(), 1, now() FROM reviews",
     "UPDATE reviews SET label_id = '01890000-0000-7000-8000-000000000004'",
     "INSERT INTO regions (label_id, number, inspection_id, camera, kind, points) SELECT id, 1, inspection_id, 'top', "
     "'box', '[[0, 0], [2, 2]]' FROM labels",

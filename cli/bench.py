@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from cli.bench_detection import detection
 from cli.option import JsonOption
 from orchestrator.configuration import Loaded, load_settings
 from orchestrator.logs import log_to_file, terminal_kept_clean
@@ -23,6 +24,9 @@ app = typer.Typer(help="Measure on this machine; ratios are taken in one run.", 
 @app.callback()
 def bench() -> None:
     """Measure on this machine; ratios are taken in one run."""
+
+
+app.command()(detection)
 
 
 @app.command()

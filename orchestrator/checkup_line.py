@@ -30,10 +30,11 @@ from orchestrator.station import ElpvCamera, FolderCamera
 from orchestrator.valkey import EmbeddedValkey, valkey_binary
 from storage.auditor import available
 from storage.database import Database
-from storage.errors import AdlineError, NothingRecorded, ServiceFailed, SettingsError
+from storage.errors import AdlineError, NothingRecorded, ServiceFailed, SettingsError, TeachingFailed
 from storage.model_files import check_model
 from storage.overview import deployed, newest_record
 from storage.schema import schema_differences
+from workers.retrain.known_good import groups_of, known_good
 
 Check = Callable[[], Iterator[Finding]]
 
@@ -55,6 +56,7 @@ def checks_of(loaded: Loaded) -> list[tuple[str, Check]]:
     return [
         ("elpv-dataset", partial(machine.demo_data, uses_elpv(settings))),
         ("image folders", partial(image_folders, settings)),
+        ("known-good parts", partial(known_good_groups, settings)),
         ("state folder", partial(state_folder, home)),
         ("disk", partial(disk, home, settings.images.minimum_free_megabytes << 20)),
         ("memory", machine.memory),
@@ -95,6 +97,21 @@ def image_folders(settings: Settings) -> Iterator[Finding]:
             yield failed(
                 "image folders", f"{what}: {path} is no folder that can be read", "make it, or change the path"
             )
+
+
+def known_good_groups(settings: Settings) -> Iterator[Finding]:
+    for name, recipe in settings.recipes.items():
+        if not isinstance(recipe.teach, FolderTeaching) or recipe.teach.groups is None:
+            continue
+        teach = recipe.teach.model_dump()
+        try:
+            groups = groups_of(name, teach, known_good(name, teach)) or []
+        except TeachingFailed as error:
+            yield failed(
+                "known-good parts", str(error), "correct the file, or unset it if each image shows another part"
+            )
+        else:
+            yield ok("known-good parts", f"recipe {name}: {len(groups)} images of {len(set(groups))} parts")
 
 
 def existing(path: Path) -> Path:

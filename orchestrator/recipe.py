@@ -17,6 +17,12 @@ class FolderTeaching(Section):
         description="Folder with images of known-good parts; relative to the configuration's folder.",
         examples=["known-good"],
     )
+    groups: Folder | None = Field(
+        default=None,
+        description="CSV file with columns image (file name) and group: images of one part have the same group. "
+        "Not set: each image shows a part of its own.",
+        examples=["known-good/groups.csv"],
+    )
 
 
 class ElpvTeaching(Section):

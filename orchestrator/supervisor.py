@@ -33,6 +33,16 @@ STALLED_SECONDS = 60.0  # a loop that has not come round for this long is stuck:
 RAY_SERVERS = ("gcs_server", "raylet")
 LONG_STATES = ("starting", "loading", "teaching", "opening")  # may be busy for longer than that
 
+RAY = {
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    # Ray would run its workers at nice 15: whatever else the machine does would hold the line up.
+    "RAY_worker_niceness": "0",
+    "RAY_max_direct_call_object_size": str(INLINE_BYTES),
+    # Ray would keep a record of each call, of which there is one a frame: 80 MB after 20,000 parts.
+    "RAY_task_events_report_interval_ms": "0",
+}
+"""Read by Ray when it is imported; what the user has set stays."""
 
 STEADY_MEMORY = {
     "MALLOC_ARENA_MAX": "1",
@@ -208,13 +218,8 @@ class Supervisor:
             if self.token:
                 # Ray would keep it in the user's home, which an account for services may not have.
                 os.environ["RAY_AUTH_TOKEN_PATH"] = str(self.token)
-        os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-        for name, value in STEADY_MEMORY.items():
+        for name, value in (RAY | STEADY_MEMORY).items():
             os.environ.setdefault(name, value)
-        # Ray would run its workers at nice 15: whatever else the machine does would hold the line up.
-        os.environ.setdefault("RAY_worker_niceness", "0")
-        os.environ.setdefault("RAY_max_direct_call_object_size", str(INLINE_BYTES))
         import ray
 
         options: dict[str, Any] = {"address": self.address or "local", "namespace": "adline"}

@@ -197,6 +197,23 @@ class DatasetMissing(TeachingFailed):
     """The dataset is not installed."""
 
 
+class DatasetInvalid(AdlineError):
+    """The data set cannot be used."""
+
+    def __init__(self, where: Path, what: str, *, row: int | str | None = None, given: object, allowed: str) -> None:
+        self.where, self.what, self.row, self.given, self.allowed = where, what, row, given, allowed
+        place = f"{where}" if row is None else f"{where}, row {row}"
+        super().__init__(f"{place}: {what}: given {given!r}; allowed: {allowed}")
+
+
+class PeerMissing(AdlineError):
+    """The library to compare with is not installed."""
+
+    def __init__(self, library: str) -> None:
+        self.library = library
+        super().__init__(f"{library} is not installed in this environment; `pip install {library}`, then measure again")
+
+
 class StaleTrigger(InspectionFailed):
     """The trigger was redelivered after the part had left the station."""
 

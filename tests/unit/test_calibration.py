@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.stats import norm
 
 from storage.errors import TeachingFailed
 from workers.detectors.calibration import (
@@ -10,6 +11,7 @@ from workers.detectors.calibration import (
     false_reject_interval,
     observed_interval,
     parts_needed,
+    percentile,
     score_of,
 )
 
@@ -46,6 +48,47 @@ def test_the_interval_holds_the_true_rate_of_nineteen_calibrations_in_twenty() -
         low, high = calibration.false_reject_interval
         inside.append(low <= 1 - calibration.raw_threshold <= high)
     assert 0.935 < np.mean(inside) < 0.965
+
+
+def several_views(random: np.random.Generator, parts: int, alike: float) -> tuple[list[float], list[str]]:
+    """One to six images of each part, whose scores have something in common."""
+    counts = random.integers(1, 7, parts)
+    common = np.repeat(random.normal(size=parts), counts)
+    own = random.normal(size=counts.sum())
+    groups = np.repeat(np.arange(parts), counts).astype(str)
+    return (alike**0.5 * common + (1 - alike) ** 0.5 * own).tolist(), groups.tolist()
+
+
+@pytest.mark.parametrize("alike", [0.0, 0.5, 0.9, 1.0])
+def test_with_several_images_a_part_the_promise_holds_for_parts_to_come(alike: float) -> None:
+    random = np.random.default_rng(2)
+    inside, rates = [], []
+    for _ in range(2000):
+        scores, groups = several_views(random, 40, alike)
+        calibration = calibrate(scores, 0.1, 0.05, groups)
+        low, high = calibration.false_reject_interval
+        rates.append(norm.sf(calibration.raw_threshold))
+        inside.append(low <= rates[-1] <= high)
+    assert np.mean(rates) <= 0.102
+    assert np.mean(inside) > 0.935
+
+
+def test_images_of_one_part_do_not_count_as_parts() -> None:
+    scores, groups = several_views(np.random.default_rng(3), 18, 0.5)
+    with pytest.raises(TeachingFailed, match=r"18 held-out good parts.*needs 19"):
+        calibrate(scores, 0.05, 0.05, groups)
+
+
+def test_a_group_for_each_image_changes_nothing() -> None:
+    scores = np.random.default_rng(4).normal(size=60).tolist()
+    assert calibrate(scores, 0.1, 0.05, [str(number) for number in range(60)]) == calibrate(scores, 0.1, 0.05)
+
+
+def test_the_percentile_is_the_share_of_known_good_parts_that_score_lower() -> None:
+    calibration = calibrate([float(score) for score in range(50)], 0.05, 0.1)
+    assert [percentile(calibration, raw) for raw in (-1.0, 25.0, 49.5)] == [0.0, 50.0, 100.0]
+    grouped = calibrate([0.0, 1.0, 2.0, 3.0], 0.5, 0.1, ["a", "a", "a", "b"])
+    assert percentile(grouped, 2.5) == pytest.approx(50.0)
 
 
 def test_more_parts_give_a_narrower_interval() -> None:

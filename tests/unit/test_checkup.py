@@ -125,6 +125,31 @@ def test_a_folder_of_images_that_is_not_there_is_named(tmp_path: Path) -> None:
     assert f"camera press/camera-1: {tmp_path / 'incoming'} is no folder" in found[0].detail
 
 
+def test_known_good_images_without_a_group_are_named(tmp_path: Path) -> None:
+    (tmp_path / "good").mkdir()
+    for name in ("a1.png", "a2.png", "b1.png"):
+        (tmp_path / "good" / name).write_bytes(b"")
+    groups = tmp_path / "good" / "groups.csv"
+    text = """
+        [[stations]]
+        name = "press"
+        recipe = "bracket"
+        [[stations.cameras]]
+        kind = "folder"
+        path = "good"
+        [recipes.bracket.teach]
+        kind = "folder"
+        path = "good"
+        groups = "good/groups.csv"
+        """
+    groups.write_text("image,group\na1.png,a\na2.png,a\n")
+    found = only(line.known_good_groups(loaded(tmp_path, text).settings))
+    assert found.state == "failed" and "gives no group for b1.png" in found.detail
+    groups.write_text("image,group\na1.png,a\na2.png,a\nb1.png,b\n")
+    found = only(line.known_good_groups(loaded(tmp_path, text).settings))
+    assert found.state == "ok" and "3 images of 2 parts" in found.detail
+
+
 def test_a_state_folder_in_the_way_of_a_file_is_refused(tmp_path: Path) -> None:
     assert only(line.state_folder(tmp_path / "deep" / ".adline")).state == "ok"
     (tmp_path / "file").write_text("")

@@ -138,6 +138,25 @@ def test_too_few_known_good_images_are_refused_with_how_many_are_needed() -> Non
     assert (caught.value.needed, caught.value.given) == (19, 5)
 
 
+def test_images_of_too_few_parts_are_refused_however_many_there_are() -> None:
+    images, groups = [good_part(number) for number in range(36)], [str(number // 2) for number in range(36)]
+    with pytest.raises(TeachingFailed, match=r"36 known-good images of 18 parts .* at least 19") as caught:
+        teach(images, groups=groups, configuration=CONFIGURATION)
+    assert (caught.value.needed, caught.value.given) == (19, 18)
+
+
+def test_groups_that_are_not_one_an_image_are_refused() -> None:
+    with pytest.raises(TeachingFailed, match="20 known-good images were given and 3 groups"):
+        teach([good_part(number) for number in range(20)], groups=["a", "b", "c"], configuration=CONFIGURATION)
+
+
+def test_a_saved_model_knows_which_scores_are_of_one_part(tmp_path: Path) -> None:
+    images, groups = [good_part(number) for number in range(40)], [str(number // 2) for number in range(40)]
+    detector = teach(images, groups=groups, configuration=CONFIGURATION, seed=3)
+    assert sorted(detector.calibration.good_parts) == [number // 2 for number in range(18)]
+    assert load(tmp_path, detector.save(tmp_path)).calibration == detector.calibration
+
+
 def test_a_taught_image_that_is_none_is_named_by_its_number() -> None:
     with pytest.raises(TeachingFailed, match="known-good image 2"):
         teach([good_part(0), np.zeros((0, 4), np.uint8)], configuration=CONFIGURATION)

@@ -16,7 +16,7 @@ import yaml
 from numpy.typing import NDArray
 
 from storage.errors import InspectionFailed, ModelAltered, ModelError, ModelMissing, ScoreInvalid
-from workers.detectors import prompts, weights
+from workers.detectors import artefact, prompts, weights
 from workers.detectors.anomalyclip import AnomalyCLIP, AnomalyCLIPConfig
 from workers.detectors.anomalyclip_images import preprocess
 from workers.detectors.detector import Calibration, Image, Prediction
@@ -146,7 +146,7 @@ class AnomalyCLIPDetector:
         clip, learned = (weights.load_float(folder / name) for name in (CLIP_FILE, PROMPTS_FILE))
         config = AnomalyCLIPConfig.from_dict(description["configuration"])
         model = AnomalyCLIP.from_weights(config, clip, learned).to(device=device, dtype=dtype)
-        return cls(model, folder / CLIP_FILE, description["version"], _calibration(description["calibration"]))
+        return cls(model, folder / CLIP_FILE, description["version"], artefact.calibration(description["calibration"]))
 
 
 def rescale(raw: NDArray[np.floating[Any]], threshold: float) -> NDArray[np.floating[Any]]:
@@ -182,9 +182,3 @@ def _check_file(folder: Path, name: str, sha256: str | None) -> None:
         raise ModelMissing(f"{folder}: holds no {name}")
     if sha256 is not None and (found := sha256_of(folder / name)) != sha256:
         raise ModelAltered(folder / name, sha256, found)
-
-
-def _calibration(kept: dict[str, Any]) -> Calibration:
-    low, high = kept["false_reject_interval"]
-    kept = {**kept, "good_raw_scores": tuple(kept["good_raw_scores"]), "false_reject_interval": (low, high)}
-    return Calibration(**kept)

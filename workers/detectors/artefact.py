@@ -136,5 +136,6 @@ def plain(calibration: Calibration) -> dict[str, Any]:
 def calibration(described: Mapping[str, Any]) -> Calibration:
     """YAML writes a float so that it reads back as the same float."""
     low, high = described["false_reject_interval"]
-    scores = tuple(described["good_raw_scores"])
-    return Calibration(**{**described, "good_raw_scores": scores, "false_reject_interval": (low, high)})
+    scores, parts = tuple(described["good_raw_scores"]), tuple(described.get("good_parts", ()))
+    read = {"good_raw_scores": scores, "good_parts": parts, "false_reject_interval": (low, high)}
+    return Calibration(**{**described, **read})

@@ -2,6 +2,11 @@
 
 Vovk, "Conditional validity of inductive conformal predictors", ACML 2012: with n held-out good parts and the k-th
 smallest of their scores as the threshold, the false-reject rate of the parts to come is Beta(n + 1 - k, k).
+
+Lee, Barber, Willett, "Distribution-free inference with hierarchical data", 2023: where a part was held out with several
+images, they share its weight of one, and the threshold is where the weights reach k. An image of a part to come is then
+still rejected with at most the target rate. The interval counts parts, as if the images of a part were all alike:
+they tell more than that, so the interval is rather too wide.
 """
 
 from __future__ import annotations
@@ -26,21 +31,56 @@ class Interval(NamedTuple):
     high: float
 
 
-def calibrate(good_raw_scores: Sequence[float], target_false_reject_rate: float, review_share: float) -> Calibration:
-    """Thresholds that reject the target share of good parts, and send the review share of them to an operator."""
-    scores = sorted(float(score) for score in good_raw_scores)
-    rank = threshold_rank(len(scores), target_false_reject_rate)
-    raw_threshold = above(scores[rank - 1])
-    review_rank = rank_of(len(scores), min(target_false_reject_rate + review_share, 1.0))
+def calibrate(
+    good_raw_scores: Sequence[float],
+    target_false_reject_rate: float,
+    review_share: float,
+    groups: Sequence[str] | None = None,
+) -> Calibration:
+    """Thresholds that reject the target share of good parts, and send the review share of them to an operator.
+
+    groups: one for each score; images of one part have the same. Without them each score is of a part of its own.
+    """
+    order = np.argsort(good_raw_scores, kind="stable")
+    scores = np.asarray(good_raw_scores, dtype=np.float64)[order]
+    numbers = np.arange(len(scores)) if groups is None else np.unique(groups, return_inverse=True)[1][order]
+    reached = np.cumsum(weights(numbers))
+    count = len(np.unique(numbers))
+    rank = threshold_rank(count, target_false_reject_rate)
+    review_rank = rank_of(count, min(target_false_reject_rate + review_share, 1.0))
+    raw_threshold, raw_ok_threshold = (above(scores[place_of(reached, one)]) for one in (rank, review_rank))
     return Calibration(
-        good_raw_scores=tuple(scores),
+        good_raw_scores=tuple(scores.tolist()),
         target_false_reject_rate=target_false_reject_rate,
         review_share=review_share,
         raw_centre=float(np.median(scores)),
         raw_threshold=raw_threshold,
-        raw_ok_threshold=min(above(scores[review_rank - 1]), raw_threshold),
-        false_reject_interval=false_reject_interval(len(scores), rank),
+        raw_ok_threshold=raw_ok_threshold,
+        false_reject_interval=false_reject_interval(count, rank),
+        good_parts=() if count == len(scores) else tuple(numbers.tolist()),
     )
+
+
+def weights(parts: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Each part weighs one, its images share it."""
+    return np.asarray(1 / np.bincount(parts)[parts])
+
+
+def place_of(reached: NDArray[np.float64], rank: int) -> int:
+    """Where the weights first reach the rank; thirds may add up to a little less than one."""
+    return int(np.searchsorted(reached, rank - 1e-6))
+
+
+def percentile(calibration: Calibration, raw: float) -> float | None:
+    """How many per cent of the held-out known-good parts score lower: comparable between model versions.
+
+    None where no part was held out.
+    """
+    scores = np.asarray(calibration.good_raw_scores)
+    if not len(scores):
+        return None
+    share = weights(np.asarray(calibration.good_parts or range(len(scores))))
+    return float(100 * share[scores < raw].sum() / share.sum())
 
 
 def anomaly_score(calibration: Calibration, raw: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -37,6 +37,7 @@ class Calibration:
 
     Raw scores are sorted. A part is NG at or above raw_threshold and OK below raw_ok_threshold; the false-reject rate
     of parts to come lies in false_reject_interval with 95 % confidence, whatever the distribution of their scores.
+    Where a part was held out with several images, good_parts numbers the part of each score; () is one image a part.
     """
 
     good_raw_scores: tuple[float, ...]
@@ -46,6 +47,7 @@ class Calibration:
     raw_threshold: float
     raw_ok_threshold: float
     false_reject_interval: tuple[float, float]
+    good_parts: tuple[int, ...] = ()
 
 
 class Detector(Protocol):

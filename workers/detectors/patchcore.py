@@ -25,11 +25,11 @@ from storage.code_version import code_version
 from storage.errors import InspectionFailed, ModelError, ScoreInvalid, TeachingFailed
 from workers.detectors import artefact
 from workers.detectors.artefact import Artefact
-from workers.detectors.calibration import anomaly_score, calibrate, parts_needed, score_of
+from workers.detectors.calibration import anomaly_score, calibrate, score_of
 from workers.detectors.detector import Calibration, Image, Prediction
 from workers.detectors.efficientnet_lite import PREPROCESSING, WEIGHTS_SHA256, EfficientNetLite, Features
+from workers.detectors.held_out import Division, divide
 
-LEAST_TAUGHT = 10
 CHUNK = 8  # images in memory at once while teaching
 MOST_PATCHES = 60_000  # the coreset is chosen among at most so many, drawn at random beyond that
 NG_THRESHOLD = 0.5
@@ -199,22 +199,29 @@ def worst_mean(raw_map: NDArray[np.float64], share: float) -> float:
 def teach(
     images: Iterable[Image],
     *,
+    groups: Sequence[str] | None = None,
     configuration: PatchCoreConfiguration | None = None,
     seed: int = 0,
     progress: Progress | None = None,
 ) -> PatchCore:
-    """Learn what good looks like; a share of the images is held out, so that the thresholds are honest."""
+    """Learn what good looks like; a share of the parts is held out, so that the thresholds are honest.
+
+    groups: one for each image; images of one part have the same. Without them each image shows a part of its own.
+    """
     configuration = configuration or PatchCoreConfiguration()
     backbone = EfficientNetLite(configuration.image_size)
     with one_thread_an_operation() as threads:
         patches = list(watched(images, backbone, configuration, progress, threads))
-        kept, held_out = hold_out(patches, configuration, seed)
+        division = divided(len(patches), groups, configuration, seed)
+        kept, held_out = ([patches[place] for place in places] for places in (division.kept, division.held_out))
         tensors = learn(kept, configuration, seed)
         tensors["fusion"] = fusion(held_out, tensors, configuration)
         scorer = Scorer(configuration, tensors)
         raw_maps = [scorer.raw_map(one).numpy().astype(np.float64) for one in held_out]
     scores = [worst_mean(raw_map, configuration.worst_share) for raw_map in raw_maps]
-    calibration = calibrate(scores, configuration.target_false_reject_rate, configuration.review_share)
+    calibration = calibrate(
+        scores, configuration.target_false_reject_rate, configuration.review_share, division.held_out_groups
+    )
     created_at = datetime.now(UTC).isoformat(timespec="seconds")
     return PatchCore(configuration, tensors, calibration, created_at, backbone)
 
@@ -257,22 +264,11 @@ def watched(
                 progress(chunk[-1][0])
 
 
-def hold_out(
-    patches: Sequence[Patches], configuration: PatchCoreConfiguration, seed: int
-) -> tuple[list[Patches], list[Patches]]:
-    """Known-good parts to learn from and known-good parts to calibrate on, drawn at random."""
-    needed = parts_needed(configuration.target_false_reject_rate)
-    if len(patches) < needed + LEAST_TAUGHT:
-        raise TeachingFailed(
-            f"{len(patches)} known-good images were given; a false-reject rate of "
-            f"{configuration.target_false_reject_rate:g} needs at least {needed + LEAST_TAUGHT} "
-            f"({needed} are held out to calibrate on, {LEAST_TAUGHT} to learn from)",
-            needed=needed + LEAST_TAUGHT,
-            given=len(patches),
-        )
-    count = max(needed, round(configuration.held_out_share * len(patches)))
-    order = np.random.default_rng(seed).permutation(len(patches))
-    return [patches[place] for place in order[count:]], [patches[place] for place in order[:count]]
+def divided(count: int, groups: Sequence[str] | None, configuration: PatchCoreConfiguration, seed: int) -> Division:
+    groups = [str(number) for number in range(count)] if groups is None else groups
+    if len(groups) != count:
+        raise TeachingFailed(f"{count} known-good images were given and {len(groups)} groups; allowed: one an image")
+    return divide(groups, configuration.held_out_share, configuration.target_false_reject_rate, seed)
 
 
 def learn(patches: Sequence[Patches], configuration: PatchCoreConfiguration, seed: int) -> dict[str, Tensor]:

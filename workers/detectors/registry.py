@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -38,14 +38,15 @@ def teach(
     target_false_reject_rate: float,
     review_share: float,
     seed: int,
+    groups: Sequence[str] | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Detector:
-    """Teach a detector of this name from known-good images."""
+    """Teach a detector of this name from known-good images; those of one part have the same of the groups."""
     kind(detector)
     configuration = patchcore.PatchCoreConfiguration(
         image_size=image_size, target_false_reject_rate=target_false_reject_rate, review_share=review_share
     )
-    return patchcore.teach(images, configuration=configuration, seed=seed, progress=progress)
+    return patchcore.teach(images, groups=groups, configuration=configuration, seed=seed, progress=progress)
 
 
 def load(folder: Path, expected_sha256: str, device: str = "cpu") -> Detector:

@@ -15,11 +15,10 @@ from storage.code_version import code_version
 from storage.database import Database
 from storage.errors import TeachingFailed
 from storage.events import now
-from storage.image_files import image_files
 from storage.images import decode
 from storage.models import ModelVersion
 from workers.consumer import Status
-from workers.elpv import taught_cells
+from workers.retrain.known_good import groups_of, known_good
 
 if TYPE_CHECKING:
     from workers.detectors.detector import Detector, Image
@@ -72,6 +71,7 @@ class Teacher:
             target_false_reject_rate=recipe["target_false_reject_rate"],
             review_share=recipe["review_share"],
             seed=recipe["seed"],
+            groups=groups_of(name, recipe["teach"], paths),
             progress=lambda done: progress(done, len(paths)),
         )
         self.deploy(name, recipe, detector, [path.name for path in paths])
@@ -117,19 +117,3 @@ class Teacher:
             parent=None,
             code_version=code_version(),
         )
-
-
-def known_good(name: str, teach: Mapping[str, Any] | None) -> list[Path]:
-    """The images a recipe is taught from, in order."""
-    if teach is None:
-        raise TeachingFailed(f"recipes.{name}.teach is not set and no model is deployed: set it, or deploy a model")
-    if teach["kind"] == "elpv":
-        return [cell.path for cell in taught_cells(teach["cells"], teach["count"], teach["seed"])]
-    folder = Path(teach["path"])
-    try:
-        found = image_files(folder)
-    except OSError as error:
-        raise TeachingFailed(f"recipes.{name}.teach.path: folder {folder}: {error.strerror}") from error
-    if not found:
-        raise TeachingFailed(f"recipes.{name}.teach.path: folder {folder} holds no image")
-    return found

@@ -1,0 +1,73 @@
+"""`adline bench detection`: how well a detector judges a data set, and how fast."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from cli.option import JsonOption
+from orchestrator.recipe import Recipe
+
+# Torch and scikit-learn are imported inside the command: they take seconds, and `adline --help` must not.
+
+
+def detection(
+    data: Annotated[Path, typer.Option(help="Folder of the data set: MVTec layout, meta.json, label CSV or COCO.")],
+    detector: Annotated[str | None, typer.Option(help="Which detector; else the default of a recipe.")] = None,
+    product: Annotated[str | None, typer.Option(help="Which product, where the data set has several.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Makes teaching repeatable.")] = 0,
+    html: Annotated[Path | None, typer.Option(help="Write curves, histograms and heat maps as one page.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Teach a detector the good images of train, let it judge test, and print the figures."""
+    from workers.datasets.benchmark import figures
+    from workers.datasets.benchmark_page import benchmark_page
+    from workers.datasets.folds import one_product, with_split
+    from workers.datasets.judging import Teaching, attempt
+    from workers.datasets.leaks import leak_warnings
+    from workers.datasets.read import read
+
+    recipe = Recipe()
+    teaching = Teaching(
+        detector or recipe.detector,
+        recipe.image_size,
+        recipe.target_false_reject_rate,
+        recipe.review_share,
+        seed,
+    )
+    console = Console(stderr=True, quiet=as_json)
+    with console.status("reading") as status:
+        dataset = with_split(one_product(read(data), product), seed)
+        warnings = leak_warnings(dataset)
+        trial = attempt(dataset, teaching, status.update)
+        report = figures(dataset, trial)
+        if html is not None:
+            html.write_text(benchmark_page(dataset, trial, report, warnings), encoding="utf-8")
+    for warning in warnings:
+        typer.echo(f"warning: {warning}", err=True)
+    typer.echo(json.dumps(report | {"warnings": warnings}) if as_json else in_words(report))
+
+
+def in_words(report: dict[str, Any]) -> str:
+    low, high = report["false_reject_interval"]
+    classes = "\n".join(
+        f"  {name:<16} {one['images']:>5} images, AUROC {one['image_auroc']:.3f}, caught {one['recall']:.1%}"
+        for name, one in report["classes"].items()
+    )
+    return (
+        f"{report['detector']}: {report['images']} images judged, {report['anomalies']} of them anomalies\n"
+        f"image AUROC {report['image_auroc']:.3f}, AP {report['image_ap']:.3f}, best F1 {report['f1_best']:.3f}\n"
+        f"at the threshold: F1 {report['f1']:.3f}, precision {report['precision']:.3f}, recall {report['recall']:.3f}, "
+        f"good parts rejected {report['false_reject_rate']:.1%} (promised {low:.1%} to {high:.1%})\n"
+        f"pixel AUROC {share(report['pixel_auroc'])}, AUPRO {share(report['aupro'])}\n"
+        f"{report['images_per_second']:.1f} images/s from file to score; taught in {report['fit_seconds']:.1f} s\n"
+        f"{classes}"
+    )
+
+
+def share(value: float | None) -> str:
+    return "unknown (no masks or boxes)" if value is None else f"{value:.3f}"

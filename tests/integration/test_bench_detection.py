@@ -1,0 +1,92 @@
+"""`adline bench detection` from the command line, on textures with painted defects."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from tests.command import Command
+from tests.painted import good_part, write_image, write_painted
+
+
+@pytest.fixture
+def adline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    return Command(tmp_path, monkeypatch, capsys)
+
+
+@pytest.fixture
+def painted(tmp_path: Path) -> Path:
+    return write_painted(tmp_path / "painted")
+
+
+def test_painted_defects_are_told_from_good_parts_and_every_figure_is_there(adline: Command, painted: Path) -> None:
+    report = adline.json("bench", "detection", "--data", str(painted), "--html", "report.html")
+    assert report["image_auroc"] > 0.99 and report["image_ap"] > 0.99 and report["f1_best"] > 0.95
+    assert report["recall"] > 0.9 and report["precision"] > 0.6 and report["f1"] > 0.7
+    assert report["pixel_auroc"] > 0.9 and 0 < report["aupro"] <= 1
+    assert set(report["classes"]) == {"scratch", "stain"}
+    assert all(found["images"] == 8 and found["image_auroc"] > 0.99 for found in report["classes"].values())
+    low, high = report["false_reject_interval"]
+    assert 0 <= low < high <= 1
+    assert report["images_per_second"] > 0 and report["fit_seconds"] > 0
+    assert (report["images"], report["anomalies"]) == (24, 16)
+
+
+def test_the_page_holds_its_pictures_and_fetches_nothing(adline: Command, painted: Path) -> None:
+    assert adline("bench", "detection", "--data", str(painted), "--html", "report.html") == 0
+    assert "image AUROC" in adline.out
+    html = Path("report.html").read_text(encoding="utf-8")
+    sources = re.findall(r'(?:src|href)="([^"]{0,30})', html)
+    assert len(sources) > 20 and all(source.startswith("data:image/") for source in sources)
+    for title in ("Curves", "Scores", "Best", "Worst", "Most uncertain"):
+        assert f"<h2>{title}" in html
+
+
+def test_the_same_seed_gives_the_same_figures(adline: Command, painted: Path) -> None:
+    first, second = (adline.json("bench", "detection", "--data", str(painted), "--seed", "3") for _ in range(2))
+    for clock in ("images_per_second", "fit_seconds"):
+        del first[clock], second[clock]
+    assert first == second
+
+
+def test_an_image_that_is_in_train_and_test_is_warned_of(adline: Command, painted: Path) -> None:
+    random = np.random.default_rng(0).integers(0, 255, (8, 8), dtype=np.uint8)
+    image = cv2.resize(random, (96, 96), interpolation=cv2.INTER_CUBIC).astype(np.uint8)
+    write_image(painted / "train" / "good" / "same.png", image)
+    write_image(painted / "test" / "good" / "same.png", image)
+    report = adline.json("bench", "detection", "--data", str(painted))
+    equal = next(warning for warning in report["warnings"] if "equal to the byte" in warning)
+    assert "test/good/same.png" in equal and "train/good/same.png" in equal
+    assert any("perceptual hash" in warning for warning in report["warnings"])
+
+
+def test_without_masks_the_pixel_figures_are_unknown(adline: Command, painted: Path) -> None:
+    for mask in painted.glob("ground_truth/*/*"):
+        mask.unlink()
+    for folder in painted.glob("ground_truth/*"):
+        folder.rmdir()
+    report = adline.json("bench", "detection", "--data", str(painted))
+    assert report["pixel_auroc"] is None and report["aupro"] is None and report["image_auroc"] > 0.99
+
+
+def test_a_data_set_without_good_images_is_refused_before_anything_is_taught(adline: Command, tmp_path: Path) -> None:
+    write_image(tmp_path / "bad" / "test" / "scratch" / "0.png", good_part(0))
+    assert adline("bench", "detection", "--data", "bad") == 1
+    assert "good images in train: given 'none'; allowed: at least one" in adline.err
+
+
+def test_one_product_of_several_must_be_chosen(adline: Command, tmp_path: Path) -> None:
+    for product in ("bracket", "COMP/lid"):
+        write_painted(tmp_path / "plant" / product, judged=2)
+    assert adline("bench", "detection", "--data", "plant") == 1
+    assert "allowed: COMP/lid, bracket" in adline.err
+    assert adline.json("bench", "detection", "--data", "plant", "--product", "COMP/lid")["images"] == 6
+
+
+def test_an_unknown_detector_is_answered_with_those_there_are(adline: Command, painted: Path) -> None:
+    assert adline("bench", "detection", "--data", str(painted), "--detector", "guess") == 1
+    assert '"guess"; allowed:' in adline.err

@@ -1,0 +1,48 @@
+"""Which known-good images are learned from and which are held out to calibrate on: never two of one part."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from storage.errors import TeachingFailed
+from workers.detectors.calibration import parts_needed
+
+LEAST_TAUGHT = 10  # parts
+
+
+class Division(NamedTuple):
+    """Places in the order of the images."""
+
+    kept: list[int]
+    held_out: list[int]
+    held_out_groups: list[str]
+    """The group of each held-out image."""
+
+
+def divide(groups: Sequence[str], share: float, target_false_reject_rate: float, seed: int) -> Division:
+    """Hold out at least this share of the parts, drawn at random; images of one part have the same group."""
+    distinct = list(dict.fromkeys(groups))
+    needed = parts_needed(target_false_reject_rate)
+    if len(distinct) < needed + LEAST_TAUGHT:
+        raise TeachingFailed(
+            f"{given(len(groups), len(distinct))}; a false-reject rate of {target_false_reject_rate:g} "
+            f"needs at least {needed + LEAST_TAUGHT} ({needed} are held out to calibrate on, "
+            f"{LEAST_TAUGHT} to learn from)",
+            needed=needed + LEAST_TAUGHT,
+            given=len(distinct),
+        )
+    count = max(needed, round(share * len(distinct)))
+    order = np.random.default_rng(seed).permutation(len(distinct))
+    drawn = {distinct[place] for place in order[:count]}
+    held_out = [place for place, group in enumerate(groups) if group in drawn]
+    kept = [place for place, group in enumerate(groups) if group not in drawn]
+    return Division(kept, held_out, [groups[place] for place in held_out])
+
+
+def given(images: int, parts: int) -> str:
+    if parts == images:
+        return f"{images} known-good images were given"
+    return f"{images} known-good images of {parts} parts were given"

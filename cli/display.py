@@ -28,6 +28,7 @@ ADVICE = {
     "redis": "parts wait until it answers; see stream.url",
 }
 """What to do about a check that fails; nothing is lost while it does."""
+BY_ITSELF = "the demo line lets whoever is at this machine in without a password; no other line or address does"
 
 
 class Display:
@@ -59,6 +60,8 @@ class Display:
             yield Text()
             yield self.workers(health)
             yield Text(f"\n{self.step if self.stopping else 'Ctrl-C stops the line in order'}", style="dim")
+            if self.up and self.up.signs_in_by_itself:
+                yield Text(BY_ITSELF, style="dim")
 
     def state(self, health: LineHealth) -> str:
         return "stopped" if self.final else "stopping" if self.stopping else health.state

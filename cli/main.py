@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from cli import audit, bench, config, db, dlq, model
+from cli import audit, bench, config, db, dlq, model, user
 from cli.doctor import doctor
 from cli.init import init
 from cli.soak import soak
@@ -38,6 +38,7 @@ app.add_typer(db.app, name="db")
 app.add_typer(audit.app, name="audit")
 app.add_typer(dlq.app, name="dlq")
 app.add_typer(model.app, name="model")
+app.add_typer(user.app, name="user")
 
 
 def installed_version() -> str:

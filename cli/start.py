@@ -14,7 +14,7 @@ import typer
 from rich.console import Console
 from rich.live import Live
 
-from cli.display import Display
+from cli.display import BY_ITSELF, Display
 from cli.option import ConfigOption, JsonOption
 from orchestrator.configuration import Loaded, load_settings
 from orchestrator.folders import state_folder
@@ -35,8 +35,8 @@ def start(
     loaded = load_settings(config, os.environ, {"server.port": port, "server.host": host})
     logs = state_folder(loaded.home) / "logs"
     log_to_file(logs / "line.jsonl", "line")
-    with terminal_kept_clean(logs / "output.log") as terminal:
-        summary = run(loaded, parts, terminal, as_json)
+    with os.fdopen(os.dup(2), "w") as errors, terminal_kept_clean(logs / "output.log") as terminal:
+        summary = run(loaded, parts, terminal, errors, as_json)
     if summary is None:
         typer.echo("stopped while it was starting; no part was triggered", err=as_json)
         return
@@ -46,8 +46,11 @@ def start(
         typer.echo(in_words(summary, loaded.home))
 
 
-def run(loaded: Loaded, parts: int, terminal: IO[str], quiet: bool) -> dict[str, Any] | None:
-    """Run the line; what it recorded. None when it was asked to stop before it was up."""
+def run(loaded: Loaded, parts: int, terminal: IO[str], errors: IO[str], quiet: bool) -> dict[str, Any] | None:
+    """Run the line; what it recorded. None when it was asked to stop before it was up.
+
+    errors: where the one thing goes that must be seen even when quiet, the first admin's password.
+    """
     from orchestrator.line import Options, line  # Ray and the web server: only for a line that runs
 
     summary = None
@@ -63,9 +66,15 @@ def run(loaded: Loaded, parts: int, terminal: IO[str], quiet: bool) -> dict[str,
                 console.print(f"adline: {step}")
             display.step = step
 
-        with suppress(StartStopped), line(loaded, Options(parts=parts), say) as up:
+        def tell(what: str) -> None:
+            voice = Console(file=errors) if quiet else console
+            voice.print(f"adline: {what}", markup=False, highlight=False, soft_wrap=True)
+
+        with suppress(StartStopped), line(loaded, Options(parts=parts, tell=tell), say) as up:
             stopping.listen()
             display.up = up
+            if up.signs_in_by_itself and not console.is_terminal:
+                console.print(f"adline: {BY_ITSELF}")
             while not stopping.asked.wait(POLL_SECONDS):
                 if parts and up.enough(parts):
                     break

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import platform
+import secrets
 import shutil
 import tempfile
 import threading
@@ -17,6 +18,7 @@ from uuid import UUID
 
 from orchestrator.background import Entered
 from orchestrator.configuration import Loaded
+from orchestrator.doorkeeper import signs_in_by_itself
 from orchestrator.folders import private_folder, secret
 from orchestrator.health import LineHealth, disk_health
 from orchestrator.leftovers import forget, record_children, sweep
@@ -30,6 +32,7 @@ from orchestrator.services import Services, services
 from orchestrator.settings import Settings
 from orchestrator.supervisor import Supervisor, Task
 from orchestrator.tally import Tally
+from orchestrator.users import make_first_admin
 from orchestrator.web import listen, serve
 from storage import records
 from storage.code_version import code_version
@@ -59,6 +62,7 @@ class Options:
     parts: int = 0
     plan: Callable[[Settings, Place], list[Task]] = tasks
     web: bool = True
+    tell: Callable[[str], None] = print  # what a person must see, such as the first admin's password
 
 
 class Line:
@@ -69,6 +73,7 @@ class Line:
         self.database, self.log = ground.database, ground.log
         self.services, self.monitor, self.supervisor = ground.services, ground.monitor, supervisor
         self.tally = Tally()
+        self.is_demo, self.console_token = loaded.is_demo, secrets.token_urlsafe(32)
         self.started_at = time.monotonic()
         self.stopping = threading.Event()
         self.children_at = 0.0
@@ -77,6 +82,10 @@ class Line:
     @property
     def run_id(self) -> UUID:
         return self.place.run_id
+
+    @property
+    def signs_in_by_itself(self) -> bool:
+        return signs_in_by_itself(self.settings, self.is_demo)
 
     def health(self) -> LineHealth:
         """What is known of every part of the line, without asking anybody."""
@@ -224,10 +233,18 @@ def line(loaded: Loaded, options: Options, say: Callable[[str], None] = say_noth
         up = Line(loaded, starting.result(), supervisor)
         stack.callback(up.stop_workers)
         if port:
+            open_door(up, options)
             stack.enter_context(serve(up, port))
-            stack.enter_context(announced(home, port))
+            stack.enter_context(announced(home, port, up.console_token))
         bring_up(up, options, say)
         yield up
+
+
+def open_door(up: Line, options: Options) -> None:
+    """Somebody can sign in: by being at this machine, or as the first admin."""
+    if not up.signs_in_by_itself:
+        with up.database.begin() as session:
+            make_first_admin(session, options.tell)
 
 
 def bring_up(up: Line, options: Options, say: Callable[[str], None]) -> None:

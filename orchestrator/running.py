@@ -13,7 +13,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -45,6 +45,8 @@ class RunningLine:
 
     holder: ProcessMark
     url: str
+    token: str = field(repr=False)
+    """What the line knows `adline` by: it is where only the owner of the state folder reads it."""
 
     def status(self) -> dict[str, Any]:
         """What the line says of itself; LineSilent when nobody, or another line, answers."""
@@ -85,7 +87,7 @@ class RunningLine:
             self.url + path,
             method=method,
             data=None if body is None else json.dumps(body).encode(),
-            headers={"Content-Type": "application/json"},
+            headers={"Content-Type": "application/json", "Authorization": f"Bearer {self.token}"},
         )
         try:
             with direct.open(request, timeout=ANSWER_SECONDS) as answer:
@@ -117,8 +119,8 @@ def running_line(loaded: Loaded) -> RunningLine | None:
     if holder is None:
         return None
     server = loaded.settings.server
-    host, port = announced_address(loaded.home, holder) or (server.host, server.port)
-    return RunningLine(holder, url_of(host, port))
+    host, port, token = announced_address(loaded.home, holder) or (server.host, server.port, "")
+    return RunningLine(holder, url_of(host, port), token)
 
 
 def require_line(loaded: Loaded) -> RunningLine:
@@ -136,13 +138,14 @@ def url_of(host: str, port: int) -> str:
 
 
 @contextmanager
-def announced(home: Path, listening: socket.socket) -> Iterator[None]:
-    """Write down where this process answers, for as long as the block runs."""
+def announced(home: Path, listening: socket.socket, token: str) -> Iterator[None]:
+    """Write down where this process answers, and to which token, for as long as the block runs."""
     file = address_file(home)
     private_folder(file.parent)
     host, port = listening.getsockname()[:2]
     draft = file.with_name(f"{file.name}.{os.getpid()}")
-    draft.write_text(json.dumps({"pid": os.getpid(), "host": host, "port": port}))
+    draft.touch(mode=0o600)
+    draft.write_text(json.dumps({"pid": os.getpid(), "host": host, "port": port, "token": token}))
     draft.replace(file)
     try:
         yield
@@ -150,11 +153,11 @@ def announced(home: Path, listening: socket.socket) -> Iterator[None]:
         file.unlink(missing_ok=True)
 
 
-def announced_address(home: Path, holder: ProcessMark) -> tuple[str, int] | None:
-    """Where the holder of the folder said it answers; a dead process' word does not count."""
+def announced_address(home: Path, holder: ProcessMark) -> tuple[str, int, str] | None:
+    """Where the holder of the folder said it answers, and to which token; a dead process' word does not count."""
     try:
         row = json.loads(address_file(home).read_text())
-        return (str(row["host"]), int(row["port"])) if int(row["pid"]) == holder.pid else None
+        return (str(row["host"]), int(row["port"]), str(row["token"])) if int(row["pid"]) == holder.pid else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

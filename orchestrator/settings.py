@@ -21,6 +21,7 @@ StreamUrl = Annotated[
     url_of("redis", "rediss", "unix"),
     allowed("a URL such as redis://user:password@host:6379/0, rediss://… or unix://…", secret=True),
 ]
+Names = Annotated[tuple[Text, ...], allowed("a list of texts that are not empty")]
 Device = Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d{1,2})?)$"), allowed('"auto", "cpu", "cuda" or "cuda:N"')]
 
 
@@ -35,6 +36,31 @@ class Server(Section):
 
     host: Text = Field(default="127.0.0.1", description="Address to listen on; 0.0.0.0 lets other machines in.")
     port: Whole = Field(default=8000, ge=1, le=65535, description="TCP port to listen on.")
+    allowed_hosts: Names = Field(
+        default=(),
+        description="Names people type for this machine, besides its own and its addresses; others are refused.",
+        examples=[["inspection.plant.example"]],
+    )
+    trusted_proxies: Names = Field(
+        default=(),
+        description="Addresses of reverse proxies that are believed whom they ask for, and whether by https.",
+        examples=[["192.0.2.10"]],
+    )
+    open_metrics: bool = Field(default=False, description="Show /metrics without a token, too.")
+
+
+class People(Section):
+    """How people sign in."""
+
+    password_minimum_characters: Whole = Field(
+        default=15, ge=8, le=64, description="A password is at least so long; NIST SP 800-63B says 15."
+    )
+    session_idle_minutes: Whole = Field(
+        default=60, ge=1, le=43_200, description="Who does nothing for so long has to sign in again."
+    )
+    session_hours: Whole = Field(
+        default=12, ge=1, le=720, description="Who signed in so long ago has to sign in again, whatever they do."
+    )
 
 
 class Database(Section):
@@ -187,6 +213,7 @@ class Settings(Section):
 
     line: Line = Field(default_factory=Line, description="The production line.")
     server: Server = Field(default_factory=Server, description="Operator pages, API, health and metrics.")
+    people: People = Field(default_factory=People, description="How people sign in.")
     database: Database = Field(default_factory=Database, description="Postgres: the truth.")
     stream: Stream = Field(default_factory=Stream, description="Redis or Valkey: the events.")
     ray: Ray = Field(default_factory=Ray, description="The actors that do the work.")

@@ -5,27 +5,42 @@ from __future__ import annotations
 import logging
 import socket
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from http import HTTPStatus
 from typing import Annotated, Any, Protocol
+from urllib.parse import quote
 from uuid import UUID
 
 import uvicorn
-from fastapi import FastAPI, HTTPException, Path, Query, Request, Response
+from fastapi import Depends, FastAPI, HTTPException, Path, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, PlainTextResponse
+from fastapi.responses import JSONResponse, PlainTextResponse, RedirectResponse
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from orchestrator.answer import answered_with, problem
+from orchestrator.doorkeeper import Doorkeeper
+from orchestrator.guard import Guard
 from orchestrator.health import LineHealth
 from orchestrator.metrics import exposition
+from orchestrator.person import needs, undeclared
+from orchestrator.session import add_session
 from orchestrator.settings import Settings
+from orchestrator.sign_in_page import PATH as SIGN_IN
+from orchestrator.sign_in_page import add_sign_in_page
 from storage import audit
 from storage.code_version import code_version
 from storage.database import Database
-from storage.errors import AdlineError, DatabaseUnavailable, ServiceFailed, StreamUnavailable
+from storage.errors import (
+    AdlineError,
+    DatabaseUnavailable,
+    ServiceFailed,
+    SignInLimited,
+    SignInRefused,
+    StreamUnavailable,
+)
 from storage.events import Trigger
 from storage.stream import EventLog
 from workers.capture.trigger import software_trigger
@@ -34,7 +49,6 @@ logger = logging.getLogger(__name__)
 
 STOP_SECONDS = 10.0
 BODY_BYTES = 64 << 10  # many times the longest part, product and lot
-PROBLEM_TYPE = "application/problem+json"
 PRINTABLE = r"^[^\x00-\x1f\x7f]+$"  # Postgres holds no NUL, and no label shows a line break
 Name = Annotated[str, Field(min_length=1, max_length=200, pattern=PRINTABLE)]
 
@@ -46,6 +60,8 @@ class ServedLine(Protocol):
     database: Database
     log: EventLog
     tally: Any
+    console_token: str
+    is_demo: bool
 
     @property
     def run_id(self) -> UUID: ...
@@ -63,14 +79,6 @@ class Part(BaseModel):
     lot: Name | None = Field(default=None, description="Batch the part belongs to.")
 
 
-class Problem(BaseModel):
-    """RFC 9457 problem details."""
-
-    title: str
-    status: int
-    detail: str
-
-
 class Check(BaseModel):
     """One check of /readyz."""
 
@@ -86,20 +94,19 @@ class Readiness(BaseModel):
     checks: dict[str, Check]
 
 
-def answered_with(status: int, description: str) -> dict[int | str, dict[str, Any]]:
-    """How OpenAPI describes a problem."""
-    schema = {"$ref": "#/components/schemas/Problem"}
-    return {status: {"model": Problem, "description": description, "content": {PROBLEM_TYPE: {"schema": schema}}}}
-
-
 INVALID = answered_with(422, "What was sent is not as described.")
 AWAY = answered_with(503, "A service does not answer; nothing was lost, ask again.")
+REFUSED = {
+    **answered_with(401, "Nobody has signed in."),
+    **answered_with(403, "The role does not allow it, or a page of another site sent it."),
+    **AWAY,
+}
 PROBLEMS = {
     **answered_with(400, "The body cannot be read."),
     **answered_with(404, "There is none."),
     **answered_with(413, f"The body has more than {BODY_BYTES} bytes."),
     **INVALID,
-    **AWAY,
+    **REFUSED,
 }
 
 
@@ -110,45 +117,62 @@ def web_app(up: ServedLine) -> FastAPI:
     app.add_exception_handler(StarletteHTTPException, answer_http_error)
     app.add_exception_handler(RequestValidationError, answer_invalid)
     app.add_exception_handler(Exception, answer_unforeseen)
+    doorkeeper = Doorkeeper(up.database, up.settings, console_token=up.console_token, is_demo=up.is_demo)
     app.add_middleware(BodyLimit, BODY_BYTES)
+    app.add_middleware(Guard, doorkeeper)
     add_health(app, up)
+    add_session(app, doorkeeper)
+    add_sign_in_page(app, doorkeeper)
     add_api(app, up)
+    if open_routes := list(undeclared(app.routes)):
+        raise RuntimeError(f"routes that do not say whom they are for (orchestrator.person.needs): {open_routes}")
     return app
 
 
 def add_health(app: FastAPI, up: ServedLine) -> None:
-    @app.get("/healthz", tags=["health"])
-    @app.get("/health", tags=["health"], include_in_schema=False)
+    anybody = [Depends(needs("anybody"))]
+    scrapers = anybody if up.settings.server.open_metrics else [Depends(needs("engineer"))]
+
+    @app.get("/healthz", tags=["health"], dependencies=anybody)
+    @app.get("/health", tags=["health"], include_in_schema=False, dependencies=anybody)
     def healthz() -> dict[str, str]:
         """The process lives."""
         return {"status": "alive"}
 
-    @app.get("/readyz", tags=["health"], response_model=Readiness, responses={503: {"model": Readiness}})
+    @app.get(
+        "/readyz",
+        tags=["health"],
+        response_model=Readiness,
+        responses={503: {"model": Readiness}},
+        dependencies=anybody,
+    )
     def readyz() -> JSONResponse:
         """Parts can be inspected; else 503 with the check that fails."""
         health = up.health()
         content = {"ready": health.ready, "state": health.state, "checks": health.checks()}
         return JSONResponse(content, status_code=200 if health.ready else 503)
 
-    @app.get("/metrics", tags=["health"], response_class=PlainTextResponse)
+    @app.get("/metrics", tags=["health"], response_class=PlainTextResponse, responses=REFUSED, dependencies=scrapers)
     def metrics() -> Response:
         """Prometheus text format."""
         body, media_type = exposition(up.health(), up.tally, up.log, up.database)
         return Response(body, media_type=media_type)
 
-    @app.get("/version", tags=["health"])
+    @app.get("/version", tags=["health"], dependencies=anybody)
     def version() -> dict[str, str]:
         """Which code is running."""
         return {"version": code_version()}
 
 
 def add_api(app: FastAPI, up: ServedLine) -> None:
-    @app.get("/api/v1/status", tags=["line"])
+    operators = [Depends(needs("operator"))]
+
+    @app.get("/api/v1/status", tags=["line"], responses=REFUSED, dependencies=operators)
     def status() -> dict[str, Any]:
         """What `adline status` shows."""
         return up.health().shown()
 
-    @app.get("/api/v1/parts", tags=["parts"], responses={**INVALID, **AWAY})
+    @app.get("/api/v1/parts", tags=["parts"], responses={**INVALID, **REFUSED}, dependencies=operators)
     def parts(
         limit: Annotated[int, Query(ge=1, le=1000)] = 50,
         before: Annotated[UUID | None, Query(description="Only inspections older than this one.")] = None,
@@ -157,7 +181,7 @@ def add_api(app: FastAPI, up: ServedLine) -> None:
         with up.database.begin() as session:
             return audit.newest(session, limit, before)
 
-    @app.get("/api/v1/parts/{part_id}", tags=["parts"], responses=PROBLEMS)
+    @app.get("/api/v1/parts/{part_id}", tags=["parts"], responses=PROBLEMS, dependencies=operators)
     def part(part_id: Annotated[Name, Path()]) -> list[dict[str, Any]]:
         """The life of a part, by its part_id or the inspection's id."""
         with up.database.begin() as session:
@@ -166,7 +190,13 @@ def add_api(app: FastAPI, up: ServedLine) -> None:
             raise HTTPException(404, f"no part or inspection {part_id!r} is on record")
         return found
 
-    @app.post("/api/v1/stations/{station}/trigger", tags=["parts"], status_code=202, responses=PROBLEMS)
+    @app.post(
+        "/api/v1/stations/{station}/trigger",
+        tags=["parts"],
+        status_code=202,
+        responses=PROBLEMS,
+        dependencies=operators,
+    )
     def trigger(station: Annotated[str, Path(max_length=63)], part: Part) -> Trigger:
         """Tell that a part is in place; its verdict will be found under the inspection_id that is answered."""
         products = {one.name: one.product for one in up.settings.stations}
@@ -196,20 +226,22 @@ class BodyLimit:
         await self.app(scope, receive_limited, send)
 
 
-def problem(status: int, title: str, detail: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
-    content = {"title": title, "status": status, "detail": detail}
-    return JSONResponse(content, status_code=status, media_type=PROBLEM_TYPE, headers=headers)
-
-
 def answer_adline_error(request: Request, error: Exception) -> JSONResponse:
-    """What does not answer now may answer later; anything else is our fault."""
+    """What does not answer now may answer later; who may not sign in is told so; anything else is our fault."""
+    if isinstance(error, SignInRefused):
+        return problem(401, "not signed in", str(error))
+    if isinstance(error, SignInLimited):
+        return problem(429, "too many tries", str(error), {"Retry-After": str(error.wait_seconds)})
     if isinstance(error, DatabaseUnavailable | StreamUnavailable):
         return problem(503, "a service does not answer", str(error))
     return problem(500, type(error).__name__, str(error))
 
 
-def answer_http_error(request: Request, error: Exception) -> JSONResponse:
+def answer_http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, StarletteHTTPException)
+    if error.status_code == 401 and request.method == "GET" and "text/html" in request.headers.get("accept", ""):
+        wanted = f"{request.url.path}?{request.url.query}" if request.url.query else request.url.path
+        return RedirectResponse(f"{SIGN_IN}?next={quote(wanted, safe='')}", 303)
     return problem(error.status_code, HTTPStatus(error.status_code).phrase, str(error.detail), error.headers)
 
 
@@ -249,7 +281,17 @@ def listen(host: str, port: int) -> Iterator[socket.socket]:
 @contextmanager
 def serve(up: ServedLine, listening: socket.socket) -> Iterator[None]:
     """Answer on the port in a thread until the block ends."""
-    config = uvicorn.Config(web_app(up), log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=1)
+    proxies = list(up.settings.server.trusted_proxies)
+    config = uvicorn.Config(
+        web_app(up),
+        log_config=None,
+        access_log=False,
+        lifespan="off",
+        timeout_graceful_shutdown=1,
+        proxy_headers=bool(proxies),
+        forwarded_allow_ips=proxies,
+        server_header=False,
+    )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, name="web", daemon=True)
     thread.start()

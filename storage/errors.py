@@ -307,3 +307,63 @@ class AuditorMissing(AdlineError):
     Let its administrator run `CREATE ROLE adline_auditor; GRANT adline_auditor TO <the user of database.url>;`
     and give that user the right to change the schema's functions; then run `adline db migrate`.
     """
+
+
+class PeopleError(AdlineError):
+    """This cannot be done to a user."""
+
+
+class UserNameRefused(PeopleError):
+    """No user can have this name."""
+
+    def __init__(self, given: str) -> None:
+        self.given = given
+        super().__init__(f"user name {given!r}: allowed are at most 64 letters, digits and . _ @ + - and no blanks")
+
+
+class UserUnknown(PeopleError):
+    """There is no such user."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        super().__init__(f"there is no user {name!r}; `adline user list` shows them")
+
+
+class UserExists(PeopleError):
+    """There is such a user already."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        super().__init__(f"there is a user {name!r} already; `adline user passwd` and `role` change it")
+
+
+class LastAdmin(PeopleError):
+    """Somebody must be left who may do everything."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        super().__init__(f"{name!r} is the only admin left; make another one first")
+
+
+class PasswordRefused(PeopleError):
+    """The password is too easily guessed."""
+
+
+class TokenUnknown(PeopleError):
+    """There is no such token."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        super().__init__(f"there is no token {number} in use; `adline user token list` shows them")
+
+
+class SignInRefused(PeopleError):
+    """No user has this name with this password."""
+
+
+class SignInLimited(PeopleError):
+    """There were too many tries to sign in."""
+
+    def __init__(self, wait_seconds: int) -> None:
+        self.wait_seconds = wait_seconds
+        super().__init__(f"too many tries to sign in; the next one is heard in {wait_seconds} s")

@@ -10,13 +10,14 @@ from sqlalchemy import Connection, text
 
 from storage.database import check_schema, connection
 from storage.errors import SchemaOutdated
-from storage.label_models import Label
+from storage.label_models import DefectClass, Label, Region
+from storage.people_rows import SECRET_TABLES, PeopleEvent
 
 APPEND_ONLY = (
-    *("defect_classes", "deployments", "frames", "inspections", "labels", "model_versions", "predictions", "recipes"),
-    *("regions", "verdicts"),
+    *("deployments", "frames", "inspections", "model_versions", "predictions", "recipes", "verdicts"),
+    *(row.__tablename__ for row in (DefectClass, Label, Region, PeopleEvent)),
 )
-VIEWS = ("v_defect_history", "v_model_deployments", "v_operator_decisions", "v_part_history")
+VIEWS = ("v_defect_history", "v_model_deployments", "v_operator_decisions", "v_part_history", "v_people_history")
 
 
 def schema_differences(url: str) -> list[str]:
@@ -26,7 +27,12 @@ def schema_differences(url: str) -> list[str]:
     except SchemaOutdated as error:
         return [str(error)]
     with connection(url) as connected:
-        return [*unprotected(connected), *missing_views(connected), *model_differences(connected)]
+        return [
+            *unprotected(connected),
+            *unhidden(connected),
+            *missing_views(connected),
+            *model_differences(connected),
+        ]
 
 
 def model_differences(connected: Connection) -> list[str]:
@@ -64,6 +70,18 @@ def unprotected(connected: Connection) -> list[str]:
     ).all()
     missing = sorted(set(APPEND_ONLY) - set(armed))
     return [f"{table}: the trigger append_only is missing or disabled; rows could be changed" for table in missing]
+
+
+def unhidden(connected: Connection) -> list[str]:
+    """Secrets that a question of the auditor could read."""
+    hidden = connected.scalars(
+        text(
+            "SELECT relname FROM pg_class WHERE relrowsecurity AND relnamespace = current_schema()::regnamespace "
+            "AND NOT EXISTS (SELECT FROM pg_policy WHERE polrelid = pg_class.oid)"
+        )
+    ).all()
+    missing = sorted(set(SECRET_TABLES) - set(hidden))
+    return [f"{table}: row security is off or has a policy; the auditor could read secrets" for table in missing]
 
 
 def missing_views(connected: Connection) -> list[str]:

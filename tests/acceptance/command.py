@@ -124,12 +124,20 @@ class Adline:
         return self.ask(urllib.request.Request(url, json.dumps(body).encode(), headers, method="POST"))
 
     def ask(self, request: urllib.request.Request) -> tuple[int, str]:
+        request.add_header("Authorization", f"Bearer {self.token()}")
         try:
             with urllib.request.urlopen(request, timeout=20) as answer:
                 return answer.status, answer.read().decode()
         except urllib.error.HTTPError as error:
             with error:
                 return error.code, error.read().decode()
+
+    def token(self) -> str:
+        """What whoever may read the state folder shows the line; nothing while the line is starting."""
+        file = Path(self.environ.get("ADLINE_HOME", self.folder / ".adline")) / "run" / "web.json"
+        with contextlib.suppress(FileNotFoundError):
+            return str(json.loads(file.read_text())["token"])
+        return ""
 
     def parts(self) -> list[dict[str, Any]]:
         """The newest inspections, as the API tells them."""

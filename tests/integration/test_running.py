@@ -36,6 +36,7 @@ HOLD = """
         while not ended.wait(0.05):
             pass
 """
+TOKEN = "of this run"
 VIEW = {"verdict": "NG", "reason": "score 0.9", "anomaly_score": 0.9, "model_version": "m-1", "recorded_at": "now"}
 
 
@@ -94,7 +95,7 @@ def adline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captu
 @contextmanager
 def line_of_ours(folder: Path) -> Iterator[ThreadingHTTPServer]:
     home = folder / ".adline"
-    with line_lock(home, "start"), served(os.getpid()) as server, announced(home, server.socket):
+    with line_lock(home, "start"), served(os.getpid()) as server, announced(home, server.socket, TOKEN):
         yield server
 
 
@@ -118,7 +119,7 @@ def test_an_address_of_a_dead_process_does_not_count(adline: Command) -> None:
 
 def test_another_line_on_the_port_is_not_taken_for_ours(adline: Command) -> None:
     home = adline.folder / ".adline"
-    with line_lock(home, "start"), served(pid=1) as server, announced(home, server.socket):
+    with line_lock(home, "start"), served(pid=1) as server, announced(home, server.socket, TOKEN):
         line = require_line(load_settings(None, {}))
         with pytest.raises(LineSilent, match="answered by process 1, not by the line of this folder"):
             line.status()
@@ -131,7 +132,7 @@ def test_a_line_that_does_not_answer_yet_is_told_as_such(adline: Command) -> Non
     home = adline.folder / ".adline"
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # bound and not listening: refused
-        with line_lock(home, "start"), announced(home, taken):
+        with line_lock(home, "start"), announced(home, taken, TOKEN):
             assert adline("status") == 1
             assert f"process {os.getpid()} holds the folder" in adline.err and "is starting or stopping" in adline.err
 

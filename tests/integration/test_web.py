@@ -6,7 +6,6 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from uuid import UUID
 
 import pytest
 import schemathesis
@@ -17,51 +16,17 @@ from schemathesis.checks import not_a_server_error
 from schemathesis.core.result import Ok
 from schemathesis.specs.openapi.checks import content_type_conformance, status_code_conformance
 
-from orchestrator.health import LineHealth, disk_health
-from orchestrator.monitor import ServiceState
 from orchestrator.supervisor import WorkerHealth
-from orchestrator.tally import Tally
 from orchestrator.web import BODY_BYTES, web_app
 from storage import records
 from storage.database import Database
 from storage.events import InspectionCompleted, PartTriggered
 from storage.stream import EventLog
-from tests.facts import MODEL, RECIPE, STATION, Plant
-from tests.unit.configuration_files import STATION as STATION_FILE
-from tests.unit.configuration_files import load
+from tests.facts import MODEL, STATION, Plant
+from tests.integration.served import Served, browser
 from workers.recorder import completed
 
 PROBLEM = "application/problem+json"
-FACTS = {
-    "models": {RECIPE: MODEL},
-    "cameras": {"top": {"state": "up"}},
-    "triggers": {"top": {"triggers": 2, "frames": 1}},
-}
-
-
-class Served:
-    """A line as the web port sees it: real database and log, workers as told."""
-
-    def __init__(self, plant: Plant, log: EventLog, folder: Path) -> None:
-        self.settings = load(folder, STATION_FILE).settings
-        self.plant, self.database, self.log, self.tally, self.folder = plant, plant.database, log, Tally(), folder
-        self.worker = WorkerHealth(f"capture-{STATION}", "capture", pid=1, state="running", facts=FACTS)
-
-    @property
-    def run_id(self) -> UUID:
-        return self.plant.run_id
-
-    def health(self) -> LineHealth:
-        return LineHealth(
-            line="line-1",
-            run_id=str(self.run_id),
-            code_version="test",
-            uptime_seconds=1.0,
-            workers=[self.worker],
-            services=[ServiceState("postgres", True, 0, "answers")],
-            disk=disk_health(self.folder, 0),
-            tally=self.tally.shown(),
-        )
 
 
 @pytest.fixture
@@ -71,7 +36,8 @@ def up(plant: Plant, log: EventLog, tmp_path: Path) -> Served:
 
 @pytest.fixture
 def client(up: Served) -> Iterator[TestClient]:
-    with TestClient(web_app(up), raise_server_exceptions=False) as client:
+    """A browser at the machine of the demo line."""
+    with browser(up) as client:
         yield client
 
 
@@ -240,9 +206,9 @@ def test_an_unforeseen_error_is_logged_and_not_shown(client: TestClient, up: Ser
 
 
 def test_no_request_the_description_allows_is_a_server_error(up: Served) -> None:
-    schema = schemathesis.openapi.from_asgi("/openapi.json", web_app(up))
+    schema = schemathesis.openapi.from_asgi("/openapi.json", web_app(up), headers={"Host": "127.0.0.1"})
     operations = [found.ok() for found in schema.get_all_operations() if isinstance(found, Ok)]
-    assert len(operations) >= 7
+    assert len(operations) >= 10
     for operation in operations:
         ask_as_described(operation)
 
@@ -251,6 +217,9 @@ def ask_as_described(operation: Any) -> None:
     @settings(max_examples=20, deadline=None, database=None, suppress_health_check=list(HealthCheck))
     @given(case=operation.as_strategy())
     def ask(case: Any) -> None:
-        case.call_and_validate(checks=[not_a_server_error, content_type_conformance, status_code_conformance])
+        case.call_and_validate(
+            headers={"Host": "127.0.0.1", "Authorization": f"Bearer {Served.console_token}"},
+            checks=[not_a_server_error, content_type_conformance, status_code_conformance],
+        )
 
     ask()

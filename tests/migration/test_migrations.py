@@ -37,6 +37,7 @@ PART = [
     "VALUES ('01890000-0000-7000-8000-000000000002', 'top', 'm-1', 0.9, 9, 0.4, 0.6, '{}')",
     "INSERT INTO verdicts (inspection_id, verdict, reason, anomaly_score, model_version, decided_at, "
     "stage_milliseconds) VALUES ('01890000-0000-7000-8000-000000000002', 'NG', 'score', 0.9, 'm-1', now(), '{}')",
+    "INSERT INTO people_events (what, done_by, detail) VALUES ('sign_in_refused', 'nobody', '')",
 ]
 DECISION = [
     "INSERT INTO reviews (id, inspection_id, reason, state, station, margin) SELECT "
@@ -153,8 +154,10 @@ def test_what_differs_is_named(database_url: str) -> None:
         "DROP INDEX ix_verdicts_recorded_at",
         "DROP VIEW v_defect_history",
         "ALTER TABLE verdicts DISABLE TRIGGER append_only",
+        "ALTER TABLE passwords DISABLE ROW LEVEL SECURITY",
     )
     assert sorted(schema_differences(database_url)) == [
+        "passwords: row security is off or has a policy; the auditor could read secrets",
         "to be as the code needs it: add index ix_verdicts_recorded_at",
         "to be as the code needs it: remove column frames colour",
         "v_defect_history: the view is missing",

@@ -1,0 +1,104 @@
+"""Who asks, and what each role may do: the one table of permissions, and the dependency that every route declares."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Literal, NamedTuple, cast
+
+from fastapi import HTTPException
+from fastapi.routing import APIRoute
+from starlette.requests import HTTPConnection
+from starlette.routing import BaseRoute
+
+from storage.people_rows import Role
+
+logger = logging.getLogger(__name__)
+
+Level = Literal["anybody", "signed-in", "operator", "engineer", "admin"]
+"""What a route asks for; "anybody" need not have signed in."""
+Way = Literal["session", "token", "console", "demo"]
+READING = ("GET", "HEAD", "OPTIONS")
+
+
+class May(NamedTuple):
+    """The levels at which a role may read, and at which it may change anything."""
+
+    read: frozenset[Level]
+    write: frozenset[Level]
+
+
+def may(*levels: Level) -> frozenset[Level]:
+    return frozenset({"anybody", "signed-in", *levels})
+
+
+PERMISSIONS = {
+    Role.OPERATOR: May(read=may("operator"), write=may("operator")),
+    Role.ENGINEER: May(read=may("operator", "engineer"), write=may("operator", "engineer")),
+    Role.AUDITOR: May(read=may("operator", "engineer", "admin"), write=may()),
+    Role.ADMIN: May(read=may("operator", "engineer", "admin"), write=may("operator", "engineer", "admin")),
+}
+
+
+@dataclass(frozen=True)
+class Person:
+    """Who asks; `way` is how that is known: a sign-in, an API token, `adline` in a terminal, or the demo line."""
+
+    name: str
+    role: Role
+    way: Way
+
+
+def asking(connection: HTTPConnection) -> Person | None:
+    """Who asks; None when nobody has signed in."""
+    state = connection.state
+    if not hasattr(state, "person"):
+        state.person = state.doorkeeper.person(connection)
+    return cast("Person | None", state.person)
+
+
+def person(connection: HTTPConnection) -> Person:
+    """Who asks; 401 when nobody has signed in."""
+    found = asking(connection)
+    if found is None:
+        raise HTTPException(401, "sign in, or send an API token", {"WWW-Authenticate": 'Bearer realm="adline"'})
+    return found
+
+
+class Needs:
+    """A dependency: who asks may do this. Auditors may read what anybody may, and write nothing."""
+
+    def __init__(self, level: Level) -> None:
+        self.level = level
+
+    def __call__(self, connection: HTTPConnection) -> Person | None:
+        if self.level == "anybody":
+            return None
+        found = person(connection)
+        if not self.permits(found.role, connection.scope.get("method", "")):
+            logger.warning("%s %s: refused to %s", connection.scope.get("method"), connection.url.path, found)
+            raise HTTPException(403, f"{found.name} is {found.role}; this needs another role: {self.level}")
+        return found
+
+    def permits(self, role: Role, method: str) -> bool:
+        permissions = PERMISSIONS[role]
+        return self.level in (permissions.read if method in READING else permissions.write)
+
+
+def needs(level: Level) -> Needs:
+    """The dependency for a route: `Depends(needs("operator"))`."""
+    return Needs(level)
+
+
+def declared(route: BaseRoute) -> Needs | None:
+    """What the route asks for; None when it does not say."""
+    if not isinstance(route, APIRoute):
+        return None
+    found = [inner.call for inner in route.dependant.dependencies if isinstance(inner.call, Needs)]
+    return found[0] if found else None
+
+
+def undeclared(routes: Iterable[BaseRoute]) -> Iterator[str]:
+    """Routes of the API that do not say who may use them."""
+    return (route.path for route in routes if isinstance(route, APIRoute) and declared(route) is None)

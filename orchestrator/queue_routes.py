@@ -56,7 +56,8 @@ def add_claims(app: FastAPI, queue: Callable[[], Queue]) -> None:
     def claim(who: Operator, wish: ClaimWish) -> Claimed:
         """Lease the next review; with `alike`, those that look like it, too."""
         only, policy = wanted(queue(), who, wish)
-        lease = queue().claim(who.name, policy, only)
+        length = timedelta(seconds=wish.lease_seconds) if wish.lease_seconds else None
+        lease = queue().claim(who.name, policy, only, length)
         if lease is None:
             return Claimed(reviews=[])
         return Claimed(reviews=[lease, *(queue().claim_alike(who.name, lease, only) if wish.alike else ())])
@@ -84,7 +85,7 @@ def add_claims(app: FastAPI, queue: Callable[[], Queue]) -> None:
 
 def wanted(queue: Queue, who: Person, wish: ClaimWish) -> tuple[Filter, Policy | None]:
     """What the person says now, else what they want remembered."""
-    told = wish.model_dump(exclude={"alike"}, exclude_unset=True)
+    told = wish.model_dump(exclude={"alike", "lease_seconds"}, exclude_unset=True)
     if told.keys() >= {"station", "product", "policy"}:
         return Filter(wish.station, wish.product), wish.policy
     with queue.database.begin() as session:

@@ -36,6 +36,9 @@ class ClaimWish(Wish):
     """What to claim; what is not said is taken from what the person wants remembered."""
 
     alike: bool = Field(default=False, description="Claim the near-duplicates of the part with it, as one group.")
+    lease_seconds: Annotated[float, Field(gt=0, le=86_400)] | None = Field(
+        default=None, description="A shorter lease than labeling.lease_minutes."
+    )
 
 
 class Claimed(BaseModel):

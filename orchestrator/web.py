@@ -36,7 +36,7 @@ from orchestrator.session import add_session
 from orchestrator.settings import Settings
 from orchestrator.sign_in_page import PATH as SIGN_IN
 from orchestrator.sign_in_page import add_sign_in_page
-from storage import audit
+from storage import audit, review_lists
 from storage.code_version import code_version
 from storage.database import Database
 from storage.errors import (
@@ -75,12 +75,14 @@ class ServedLine(Protocol):
     database: Database
     log: EventLog
     tally: Any
-    images: PathOnDisk
     console_token: str
     is_demo: bool
 
     @property
     def run_id(self) -> UUID: ...
+
+    @property
+    def images(self) -> PathOnDisk: ...
 
     def health(self) -> LineHealth: ...
 
@@ -187,7 +189,8 @@ def add_health(app: FastAPI, up: ServedLine) -> None:
     @app.get("/metrics", tags=["health"], response_class=PlainTextResponse, responses=REFUSED, dependencies=scrapers)
     def metrics() -> Response:
         """Prometheus text format."""
-        body, media_type = exposition(up.health(), up.tally, up.log, up.database)
+        ageing = rules(up.settings.labeling).ageing
+        body, media_type = exposition(up.health(), up.tally, up.log, up.database, ageing)
         return Response(body, media_type=media_type)
 
     @app.get("/version", tags=["health"], dependencies=anybody)
@@ -201,8 +204,8 @@ def add_api(app: FastAPI, up: ServedLine) -> None:
 
     @app.get("/api/v1/status", tags=["line"], responses=REFUSED, dependencies=operators)
     def status() -> dict[str, Any]:
-        """What `adline status` shows."""
-        return up.health().shown()
+        """What `adline status` shows; the queue is left out while the database does not answer."""
+        return up.health().shown() | {"queue": queue_state(up)}
 
     @app.get("/api/v1/parts", tags=["parts"], responses={**INVALID, **REFUSED}, dependencies=operators)
     def parts(
@@ -236,6 +239,15 @@ def add_api(app: FastAPI, up: ServedLine) -> None:
             raise HTTPException(404, f"there is no station {station!r}; this line has {', '.join(products)}")
         product = part.product or products[station]
         return software_trigger(up.log, station, up.run_id, part_id=part.part_id, product=product, lot=part.lot)
+
+
+def queue_state(up: ServedLine) -> dict[str, Any] | None:
+    """How many reviews wait and how many for too long, so that the line's engineer sees it."""
+    try:
+        with up.database.begin() as session:
+            return review_lists.counts(session, rules(up.settings.labeling).ageing)
+    except DatabaseUnavailable:
+        return None
 
 
 class BodyLimit:

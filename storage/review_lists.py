@@ -17,8 +17,8 @@ from storage.models import ReviewState
 from storage.reviews import Filter, state_of
 
 ROW = """
-    SELECT r.id AS review_id, r.inspection_id, r.state, r.reason, r.station, r.product, r.opened_at, r.opened_by, r.round,
-           r.token, r.margin, i.part_id, i.lot, i.triggered_at,
+    SELECT r.id AS review_id, r.inspection_id, r.state, r.reason, r.station, r.product, r.opened_at, r.opened_by,
+           r.round, r.token, r.margin, i.part_id, i.lot, i.triggered_at,
            CASE WHEN r.free_at > clock_timestamp() THEN r.holder END AS holder,
            CASE WHEN r.free_at > clock_timestamp() AND r.holder IS NOT NULL THEN r.free_at END AS lease_until,
            v.verdict, v.anomaly_score, v.reason AS verdict_reason, r.label_id
@@ -41,7 +41,6 @@ COUNTS = text(
     FROM reviews WHERE state = 'open'
     """
 )
-OVERDUE = text("SELECT count(*) FROM reviews WHERE state = 'open' AND opened_at <= clock_timestamp() - :ageing")
 
 
 def listed(
@@ -88,11 +87,6 @@ def similar(session: Session, near: dict[UUID, float]) -> list[dict[str, Any]]:
 def counts(session: Session, ageing: timedelta) -> dict[str, Any]:
     """How many reviews wait, and for what."""
     return dict(session.execute(COUNTS, {"ageing": ageing}).mappings().one())
-
-
-def overdue(session: Session, ageing: timedelta) -> int:
-    """How many reviews have waited longer than that."""
-    return int(session.scalar(OVERDUE, {"ageing": ageing}) or 0)
 
 
 # What a person wants to be asked

@@ -27,9 +27,7 @@ INSPECTIONS = """
     SELECT {id}, :run_id, :station, :recipe_id, 'bench-' || n, 'software', n, now()
     FROM generate_series(CAST(:first AS bigint), :last) AS n
 """
-ID = (
-    "CAST(lpad(to_hex(CAST(:at AS bigint) + n), 12, '0') || '7000' || '8' || :salt || lpad(to_hex(n), 12, '0') AS uuid)"
-)
+ID = "CAST(:at || '7000' || '8' || :salt || lpad(to_hex(n), 12, '0') AS uuid)"
 FRAMES = f"""
     INSERT INTO frames (inspection_id, camera, sha256, md5, size_bytes, media_type, width, height, channels, bit_depth,
         frame_number, captured_at)
@@ -98,10 +96,7 @@ class LabelFound:
 
 def prepare(session: Session, station: str, host: str) -> Ground:
     """A run and a station of its own; NotOnRecord when the line has seen no part yet."""
-    found = session.execute(
-        text("SELECT i.recipe_id FROM inspections i JOIN frames f ON f.inspection_id = i.id LIMIT 1")
-    )
-    recipe_id = found.scalar_one_or_none()
+    recipe_id = session.scalar(text(RECIPE))
     if recipe_id is None:
         raise NotOnRecord("the line has recorded no frame yet; the bench puts real frames before its clients")
     run_id = new_id()

@@ -13,6 +13,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from storage.errors import AdlineError
 from storage.images import decode
 from storage.label_models import Decision, RegionKind
 from workers.labeling.image_label import ImageLabel, Refusal, Shape, frame_of, mask_bytes, outline, sha256_of
@@ -78,7 +79,7 @@ def read(folder: Path) -> Iterator[ImageLabel | Refusal]:
     for place, image in enumerate(content["images"]):
         try:
             yield label_of(folder, image, of_image.get(image["id"], []), names)
-        except (KeyError, TypeError, ValueError, OSError) as error:
+        except (AdlineError, KeyError, TypeError, ValueError, OSError) as error:
             yield Refusal(f"images[{place}]", f"{type(error).__name__}: {error}")
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 from xml.sax.saxutils import quoteattr
 
+from storage.errors import AdlineError
 from storage.images import decode
 from storage.label_models import Decision, RegionKind
 from workers.labeling.brush import brush_of, runs_of
@@ -86,7 +87,7 @@ def read(folder: Path) -> Iterator[ImageLabel | Refusal]:
     for place, one in enumerate(json.loads((folder / TABLE).read_text(encoding="utf-8"))):
         try:
             yield label_of(folder, one)
-        except (KeyError, TypeError, ValueError, IndexError, OSError) as error:
+        except (AdlineError, KeyError, TypeError, ValueError, IndexError, OSError) as error:
             yield Refusal(f"tasks[{place}]", f"{type(error).__name__}: {error}")
 
 

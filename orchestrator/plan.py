@@ -139,7 +139,7 @@ def inference_arguments(settings: Settings, place: Place, name: str) -> dict[str
         "minimum_free_bytes": settings.images.minimum_free_megabytes << 20,
         "maximum_megapixels": settings.images.maximum_megapixels,
         "minimum_side_pixels": settings.images.minimum_side_pixels,
-        "recipes": {recipe: recipe_plan(settings.recipes[recipe]) for recipe in used_recipes(settings)},
+        "recipes": {recipe: recipe_plan(settings.recipes[recipe]) for recipe in settings.used_recipes},
         "delivery": delivery(
             settings, "inference", name, inference.batch_size, inference.batch_deadline_milliseconds / 1000
         ),
@@ -178,10 +178,6 @@ def teach_task(settings: Settings, place: Place, recipes: list[str]) -> Task:
         "maximum_megapixels": settings.images.maximum_megapixels,
     }
     return Task(stage=TEACHER.name, name="teach", worker=TEACHER.worker, arguments=arguments)
-
-
-def used_recipes(settings: Settings) -> list[str]:
-    return sorted({station.recipe for station in settings.stations})
 
 
 def taught(recipe: Recipe) -> Mapping[str, Any] | None:

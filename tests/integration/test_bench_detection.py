@@ -90,3 +90,11 @@ def test_one_product_of_several_must_be_chosen(adline: Command, tmp_path: Path) 
 def test_an_unknown_detector_is_answered_with_those_there_are(adline: Command, painted: Path) -> None:
     assert adline("bench", "detection", "--data", str(painted), "--detector", "guess") == 1
     assert '"guess"; allowed:' in adline.err
+
+
+def test_anomalyclip_without_its_weights_is_refused(adline: Command, painted: Path) -> None:
+    assert adline("bench", "detection", "--data", str(painted), "--detector", "anomalyclip") == 1
+    assert "not given which CLIP weights and which prompts" in adline.err
+    weights = ("--clip", "ViT-B/32", "--prompts", "epoch_15")
+    assert adline("bench", "detection", "--data", str(painted), "--detector", "anomalyclip", *weights) == 1
+    assert "adline model pull ViT-B-32:openai" in adline.err

@@ -163,7 +163,7 @@ def test_a_taught_image_that_is_none_is_named_by_its_number() -> None:
 
 
 def test_an_unknown_detector_is_answered_with_those_there_are() -> None:
-    with pytest.raises(ModelError, match=r'"guess"; allowed: patchcore'):
+    with pytest.raises(ModelError, match=r'"guess"; allowed: anomalyclip, patchcore'):
         teach_by_name("guess", [], image_size=64, target_false_reject_rate=0.1, review_share=0.1, seed=0)
 
 

@@ -28,7 +28,7 @@ from workers.detectors.artefact import Artefact
 from workers.detectors.calibration import anomaly_score, calibrate, score_of
 from workers.detectors.detector import Calibration, Image, Prediction
 from workers.detectors.efficientnet_lite import PREPROCESSING, WEIGHTS_SHA256, EfficientNetLite, Features
-from workers.detectors.held_out import Division, divide
+from workers.detectors.held_out import divide, named
 
 CHUNK = 8  # images in memory at once while teaching
 MOST_PATCHES = 60_000  # the coreset is chosen among at most so many, drawn at random beyond that
@@ -212,7 +212,9 @@ def teach(
     backbone = EfficientNetLite(configuration.image_size)
     with one_thread_an_operation() as threads:
         patches = list(watched(images, backbone, configuration, progress, threads))
-        division = divided(len(patches), groups, configuration, seed)
+        division = divide(
+            named(len(patches), groups), configuration.held_out_share, configuration.target_false_reject_rate, seed
+        )
         kept, held_out = ([patches[place] for place in places] for places in (division.kept, division.held_out))
         tensors = learn(kept, configuration, seed)
         tensors["fusion"] = fusion(held_out, tensors, configuration)
@@ -262,13 +264,6 @@ def watched(
             yield from pool.map(extract, chunk)
             if progress is not None:
                 progress(chunk[-1][0])
-
-
-def divided(count: int, groups: Sequence[str] | None, configuration: PatchCoreConfiguration, seed: int) -> Division:
-    groups = [str(number) for number in range(count)] if groups is None else groups
-    if len(groups) != count:
-        raise TeachingFailed(f"{count} known-good images were given and {len(groups)} groups; allowed: one an image")
-    return divide(groups, configuration.held_out_share, configuration.target_false_reject_rate, seed)
 
 
 def learn(patches: Sequence[Patches], configuration: PatchCoreConfiguration, seed: int) -> dict[str, Tensor]:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from alembic import context
 
-from storage.people_rows import User
+from storage import label_models, people_rows  # noqa: F401 - their rows are part of the metadata
+from storage.models import Base
 
 context.configure(
     connection=context.config.attributes["connection"],
-    target_metadata=User.metadata,
+    target_metadata=Base.metadata,
     compare_type=True,
     compare_server_default=False,
 )

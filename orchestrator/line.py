@@ -85,6 +85,10 @@ class Line:
         return self.place.run_id
 
     @property
+    def images(self) -> Path:
+        return self.place.images
+
+    @property
     def signs_in_by_itself(self) -> bool:
         return signs_in_by_itself(self.settings, self.is_demo)
 

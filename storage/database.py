@@ -93,7 +93,9 @@ def migrate(url: str) -> None:
         connected.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": MIGRATION_LOCK})
         refuse_newer_schema(connected)
         alembic.command.upgrade(alembic_config(connected), "head")
-        connected.execute(text("CALL furnish_auditor()"))  # an administrator may have made the role since
+        # An administrator may have made the role, or the extension, since.
+        connected.execute(text("CALL furnish_auditor()"))
+        connected.execute(text("CALL furnish_embeddings()"))
 
 
 def downgrade(url: str, revision: str) -> None:

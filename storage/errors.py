@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
+from uuid import UUID
 
 
 class AdlineError(Exception):
@@ -270,6 +272,33 @@ class NothingRecorded(AdlineError):
 
 class NotOnRecord(AdlineError):
     """The records do not know it."""
+
+
+class ReviewMissing(NotOnRecord):
+    """There is no such review."""
+
+
+class ReviewStale(AdlineError):
+    """The review has moved on: what was asked was based on an older state of it.
+
+    given is the token that was sent, current the review's state now.
+    """
+
+    def __init__(self, review_id: UUID, given: int | None, current: Mapping[str, Any], why: str) -> None:
+        self.review_id, self.given, self.current = review_id, given, dict(current)
+        super().__init__(f"review {review_id}: {why}")
+
+
+class ResolutionRefused(AdlineError):
+    """The decision is not one that can be recorded for this part."""
+
+
+class DiversityUnavailable(AdlineError):
+    """This database has no pgvector, so reviews cannot be ordered by diversity.
+
+    Let its administrator run `CREATE EXTENSION vector`, then run `adline db migrate`; or use the policy oldest or
+    uncertain.
+    """
 
 
 class QuestionRefused(AdlineError):

@@ -53,7 +53,9 @@ class Fact(BaseModel):
     """A frozen record inside an event."""
 
     # JSON has no word for NaN: it would be told as null, and nobody could read the event.
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", allow_inf_nan=False, ser_json_bytes="base64", val_json_bytes="base64"
+    )
 
 
 class Event(Fact):
@@ -108,6 +110,7 @@ class PredictionFacts(Fact):
     ng_threshold: float
     probabilities: dict[str, float] = {}
     map_sha256: str | None = None
+    embedding: bytes | None = None  # float32, little endian; of what a person may look at, for the order of the queue
 
 
 class PartTriggered(Event):
@@ -188,9 +191,22 @@ class ModelDeployed(Event):
     model_version: str
 
 
+class ReviewResolved(Event):
+    """Sent after a person's decision is committed, and again until it was told; a hint to retrain to ask the labels."""
+
+    stream: ClassVar[str] = "review.resolved"
+    review_id: UUID
+    inspection_id: UUID
+    label_id: UUID
+    station: str
+    decision: str
+    decided_by: Text
+    decided_at: AwareDatetime
+
+
 EVENTS: dict[str, type[Event]] = {
     event.stream: event
-    for event in (PartTriggered, FrameCaptured, InspectionDecided, InspectionCompleted, ModelDeployed)
+    for event in (PartTriggered, FrameCaptured, InspectionDecided, InspectionCompleted, ModelDeployed, ReviewResolved)
 }
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import (
+    ARRAY,
     BigInteger,
     CheckConstraint,
     DateTime,
@@ -19,6 +20,7 @@ from sqlalchemy import (
     String,
     UniqueConstraint,
     func,
+    text,
 )
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
@@ -60,6 +62,7 @@ class Base(DeclarativeBase):
     type_annotation_map = {  # noqa: RUF012 - SQLAlchemy reads it from the class
         datetime: DateTime(timezone=True),
         dict[str, Any]: JSONB,
+        list[str]: ARRAY(String),
         int: BigInteger,
         Verdict: values_of(Verdict),
         TriggerSource: values_of(TriggerSource),
@@ -243,14 +246,39 @@ class InspectionVerdict(Base):
     stage_milliseconds: Mapped[dict[str, Any]]
 
 
+OPEN = text("state = 'open'")
+CLAIM_ORDERS = tuple((*by, order) for by in ((), ("station",), ("product",)) for order in ("opened_at", "margin"))
+"""Claims look at open reviews alone, in each order, for each filter."""
+
+
 class Review(Base):
-    """A part put before an operator."""
+    """A part put before operators: open until enough of them agree. Only its newest round is held here.
+
+    free_at: from when anybody may claim it: the end of a lease, or of a skip. token: rises with each lease and each
+    change, so that what was decided under an older one is known to be stale.
+    """
 
     __tablename__ = "reviews"
-    __table_args__ = (Index(None, "state", "opened_at"),)
+    __table_args__ = (
+        *(Index(f"ix_reviews_open_{'_'.join(keys)}", *keys, postgresql_where=OPEN) for keys in CLAIM_ORDERS),
+        Index("ix_reviews_untold", "id", postgresql_where=text("untold")),
+        {"postgresql_with": {"fillfactor": "80"}},
+    )
 
     id: Mapped[UUID] = mapped_column(primary_key=True)
     inspection_id: Mapped[UUID] = mapped_column(ForeignKey("inspections.id"), unique=True)
     reason: Mapped[ReviewReason]
     state: Mapped[ReviewState]
     opened_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    opened_by: Mapped[str | None]  # who wants it looked at (again); not set: the line
+    station: Mapped[str] = mapped_column(ForeignKey("stations.name"))
+    product: Mapped[str | None]
+    margin: Mapped[float]  # from the worst view's score to its NG threshold: the smaller, the less certain
+    round: Mapped[int] = mapped_column(server_default="1")  # how often it was opened
+    holder: Mapped[str | None]
+    claimed_at: Mapped[datetime | None]
+    free_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    token: Mapped[int] = mapped_column(server_default="0")
+    answered_by: Mapped[list[str]] = mapped_column(server_default="{}")  # in this round: they are not asked again
+    label_id: Mapped[UUID | None] = mapped_column(ForeignKey("labels.id", use_alter=True))  # the one in force
+    untold: Mapped[bool] = mapped_column(server_default="false")  # resolved, and nobody was told yet

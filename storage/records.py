@@ -16,6 +16,7 @@ from sqlalchemy import Table, func, select, text, true
 from sqlalchemy.dialects.postgresql import Insert, insert
 from sqlalchemy.orm import Session
 
+from storage import embeddings
 from storage.events import (
     FrameCaptured,
     FrameFacts,
@@ -156,7 +157,9 @@ def record_verdicts(
     # What was scored again after a repeat, perhaps by another model, did not lead to the verdict.
     told = [event for event in first if event.trigger.inspection_id in new]
     insert_once(session, Prediction, [prediction_row(event, facts) for event in told for facts in event.predictions])
-    insert_once(session, Review, [review_row(event) for event in told if event.review_reason is not None])
+    reviewed = [event for event in told if event.review_reason is not None]
+    insert_once(session, Review, [review_row(event) for event in reviewed])
+    embeddings.record(session, [(event.trigger.inspection_id, worst_view(event)) for event in reviewed])
     return new
 
 
@@ -183,12 +186,16 @@ def unique(events: Iterable[InspectionDecided]) -> list[InspectionDecided]:
 
 def prediction_row(event: InspectionDecided, facts: PredictionFacts) -> dict[str, Any]:
     row = dict(facts)
-    del row["sha256"]  # the frame's row has it
+    del row["sha256"], row["embedding"]  # the frame's row has the one, storage.embeddings the other
     return {"inspection_id": event.trigger.inspection_id, **row}
 
 
+def worst_view(event: InspectionDecided) -> PredictionFacts | None:
+    return max(event.predictions, key=lambda prediction: prediction.anomaly_score, default=None)
+
+
 def verdict_row(event: InspectionDecided) -> dict[str, Any]:
-    worst = max(event.predictions, key=lambda prediction: prediction.anomaly_score, default=None)
+    worst = worst_view(event)
     return {
         "inspection_id": event.trigger.inspection_id,
         "verdict": event.verdict,
@@ -201,11 +208,15 @@ def verdict_row(event: InspectionDecided) -> dict[str, Any]:
 
 
 def review_row(event: InspectionDecided) -> dict[str, Any]:
+    worst = worst_view(event)
     return {
         "id": new_id(),
         "inspection_id": event.trigger.inspection_id,
         "reason": event.review_reason,
         "state": ReviewState.OPEN,
+        "station": event.trigger.station,
+        "product": event.trigger.product,
+        "margin": abs(worst.anomaly_score - worst.ng_threshold) if worst else 1.0,
     }
 
 

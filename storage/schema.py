@@ -10,14 +10,17 @@ from sqlalchemy import Connection, text
 
 from storage.database import check_schema, connection
 from storage.errors import SchemaOutdated
-from storage.models import Base
+from storage.label_models import DefectClass, Label, Region
 from storage.people_rows import SECRET_TABLES, PeopleEvent
 
 APPEND_ONLY = (
     *("deployments", "frames", "inspections", "model_versions", "predictions", "recipes", "threshold_settings"),
-    *("verdicts", PeopleEvent.__tablename__),
+    *("verdicts", *(row.__tablename__ for row in (DefectClass, Label, Region, PeopleEvent))),
 )
-VIEWS = ("v_defect_history", "v_model_deployments", "v_part_history", "v_people_history", "v_threshold_settings")
+VIEWS = (
+    *("v_defect_history", "v_model_deployments", "v_operator_decisions", "v_part_history", "v_people_history"),
+    "v_threshold_settings",
+)
 
 
 def schema_differences(url: str) -> list[str]:
@@ -37,8 +40,13 @@ def schema_differences(url: str) -> list[str]:
 
 def model_differences(connected: Connection) -> list[str]:
     """Tables, columns, indexes and keys, compared with storage.models."""
-    context = MigrationContext.configure(connected, opts={"compare_type": True})
-    return [described(step) for found in compare_metadata(context, Base.metadata) for step in steps(found)]
+    context = MigrationContext.configure(connected, opts={"compare_type": True, "include_name": is_modelled})
+    return [described(step) for found in compare_metadata(context, Label.metadata) for step in steps(found)]
+
+
+def is_modelled(name: str | None, kind: str, parents: object) -> bool:
+    """All but the embeddings: their table is there only where the extension `vector` is."""
+    return (kind, name) != ("table", "embeddings")
 
 
 def steps(found: Any) -> list[Any]:

@@ -27,6 +27,7 @@ from storage.events import (
     InspectionCompleted,
     InspectionDecided,
     PartTriggered,
+    ReviewResolved,
     Trigger,
     decode_event,
     now,
@@ -35,7 +36,7 @@ from storage.events import (
 
 logger = logging.getLogger(__name__)
 
-COMPLETED_KEPT = 10_000  # inspection.completed has no group: it is a notification, the table is the truth
+NOTIFICATIONS_KEPT = 10_000  # of what has no group: the table is the truth
 # What a server answers that cannot take a command now and may later (a full store, a replica, a reload from disk).
 TRANSIENT: Final = (OutOfMemoryError, ReadOnlyError, MasterDownError, TryAgainError)
 TRANSIENT_CODE: Final = re.compile(r"(Command # .* caused error: )?(MISCONF|NOREPLICAS) ", re.DOTALL)
@@ -201,8 +202,8 @@ class EventLog:
 
     def add(self, pipe: Any, event: Event) -> None:
         body = {"stream": event.stream, "body": event.model_dump_json()}
-        if isinstance(event, InspectionCompleted):
-            pipe.xadd(self.key(type(event)), body, maxlen=COMPLETED_KEPT, approximate=True)
+        if isinstance(event, InspectionCompleted | ReviewResolved):
+            pipe.xadd(self.key(type(event)), body, maxlen=NOTIFICATIONS_KEPT, approximate=True)
         else:
             pipe.xadd(self.key(type(event)), body)
 

@@ -19,6 +19,7 @@ from storage.events import FrameCaptured, InspectionCompleted, InspectionDecided
 from storage.images import ImageStore
 from storage.stream import Entry, EventLog
 from workers.consumer import Consumer, Delivery, Status
+from workers.labeling.outbox import tell_resolved
 
 logger = logging.getLogger(__name__)
 
@@ -126,7 +127,8 @@ class Recorder:
 class Sweeper:
     """A notification is a hint, the table is the truth: asks for captured inspections that have no verdict.
 
-    Such an inspection is told again once; after `give_up_seconds` it becomes ERROR.
+    Such an inspection is told again once; after `give_up_seconds` it becomes ERROR. Decisions of people that nobody was
+    told of are told, too.
     """
 
     def __init__(self, log: EventLog, database: Database, every_seconds: float, give_up_seconds: float) -> None:
@@ -149,6 +151,7 @@ class Sweeper:
             seconds=self.every_seconds + SLACK_SECONDS
         )
         self.told &= {event.trigger.inspection_id for event, _ in found}
+        tell_resolved(self.database, self.log)
         self.sweep_at = time.monotonic() + self.every_seconds
 
     def act(self, event: FrameCaptured, age_seconds: float) -> None:

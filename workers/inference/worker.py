@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from math import isfinite
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from sqlalchemy.orm import Session
@@ -267,13 +268,12 @@ class InferenceWorker:
         decision = decide(part.event.trigger.inspection_id, [fact for fact, _ in scored], rate)
         if decision.verdict is Verdict.OK:
             return decision, tuple(fact for fact, _ in scored)
-        return decision, tuple(
-            fact.model_copy(update={"map_sha256": self.keep_map(prediction)}) for fact, prediction in scored
-        )
+        return decision, tuple(fact.model_copy(update=self.kept(prediction)) for fact, prediction in scored)
 
-    def keep_map(self, prediction: Prediction) -> str:
-        """The anomaly map is kept for what a person may look at."""
-        return self.store.put(encode_map(prediction.anomaly_map), ".png").sha256
+    def kept(self, prediction: Prediction) -> dict[str, Any]:
+        """Of what a person may look at: the anomaly map, and what the part looks like to the model."""
+        anomaly_map = self.store.put(encode_map(prediction.anomaly_map), ".png").sha256
+        return {"map_sha256": anomaly_map, "embedding": embedding_bytes(prediction)}
 
     def bury(self, entry: Entry, reason: str) -> list[InspectionDecided]:
         """What cannot be scored is recorded as ERROR, never OK."""
@@ -294,6 +294,14 @@ def facts_of(frame: FrameFacts, prediction: Prediction, champion: Champion) -> P
         ng_threshold=champion.thresholds.ng,
         probabilities=prediction.probabilities,
     )
+
+
+def embedding_bytes(prediction: Prediction) -> bytes | None:
+    """float32, little endian; None where there is none, or no distance to it."""
+    embedding = prediction.embedding
+    if embedding is None or not np.isfinite(embedding).all() or not embedding.any():
+        return None
+    return embedding.astype("<f4").tobytes()
 
 
 def checked(answer: Prediction | InspectionFailed) -> Prediction | InspectionFailed:

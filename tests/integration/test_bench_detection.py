@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -11,6 +12,8 @@ import pytest
 
 from tests.command import Command
 from tests.painted import good_part, write_image, write_painted
+from workers.datasets import labelled_trial
+from workers.detectors.head_configuration import HeadConfiguration
 
 
 @pytest.fixture
@@ -34,6 +37,22 @@ def test_painted_defects_are_told_from_good_parts_and_every_figure_is_there(adli
     assert 0 <= low < high <= 1
     assert report["images_per_second"] > 0 and report["fit_seconds"] > 0
     assert (report["images"], report["anomalies"]) == (24, 16)
+
+
+def test_with_labels_the_figures_of_folds_by_group_are_added(
+    adline: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(labelled_trial, "FOLDS", 2)
+    monkeypatch.setattr(labelled_trial, "SEEDS", 1)
+    monkeypatch.setattr(
+        labelled_trial, "HEAD", HeadConfiguration(image_size=96, folds=2, members=2, width=8, epochs=4, copies=1)
+    )
+    data = write_painted(tmp_path / "painted", taught=60)
+    asked = ("--labels", "20", "--false-reject-rate", "0.3", "--json")
+    assert adline("bench", "detection", "--data", str(data), *asked) == 0
+    found = json.loads(adline.out)["with_labels"]
+    assert found["labels"] == 20 and found["folds"] == 2 and found["seeds"] == [0]
+    assert found["mean"]["image_auroc"] > 0.9 and found["spread"]["image_auroc"] < 0.1
 
 
 def test_the_page_holds_its_pictures_and_fetches_nothing(adline: Command, painted: Path) -> None:

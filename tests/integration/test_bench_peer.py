@@ -18,15 +18,14 @@ def adline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captu
     return Command(tmp_path, monkeypatch, capsys)
 
 
-@pytest.mark.skipif(find_spec("anomalib") is not None, reason="anomalib is installed")
-def test_without_the_library_it_is_said_what_to_install_before_anything_is_measured(adline: Command) -> None:
-    assert adline("bench", "detection", "--data", "nowhere", "--peer", "anomalib") == 1
-    assert "pip install anomalib" in adline.err
-
-
-@pytest.mark.skipif(find_spec("anomalib") is None, reason="anomalib is not installed")
 @pytest.mark.filterwarnings("default")  # the peer's own are not ours to mend
-def test_the_peer_is_measured_on_the_same_images(tmp_path: Path) -> None:
+def test_the_peer_is_measured_on_the_same_images_or_it_is_said_at_once_what_to_install(
+    tmp_path: Path, adline: Command
+) -> None:
+    if find_spec("anomalib") is None:
+        assert adline("bench", "detection", "--data", "nowhere", "--peer", "anomalib") == 1
+        assert "pip install anomalib" in adline.err
+        return
     dataset = read(write_painted(tmp_path / "painted", judged=4))
     # At 64 pixels: its choice of a coreset takes minutes at 256.
     peer = measure_anomalib(dataset, image_size=64, seed=0, progress=lambda told: None)

@@ -13,7 +13,7 @@ from workers.detectors.labelled import Labelled
 from workers.detectors.patchcore import PatchCoreConfiguration
 from workers.detectors.patchcore_teaching import teach
 
-SMALL = HeadConfiguration(image_size=96, folds=2, members=2, width=8, epochs=4, batch_size=16, copies=1)
+SMALL = HeadConfiguration(image_size=96, folds=2, members=2, width=8, epochs=2, least_steps=1, batch_size=16, copies=1)
 PARTS = labelled_parts(16) + [Labelled(good_part(number), False) for number in range(76)]
 GROUPS = [f"part {number}" for number in range(len(PARTS))]
 
@@ -27,7 +27,7 @@ class Watched:
     def __call__(self, known: Sequence[Labelled], groups: Sequence[str], seed: int) -> Detector:
         assert not any(one.is_anomaly for one in known)
         self.taught_from.append(list(groups))
-        configuration = PatchCoreConfiguration(image_size=96, bank_size=50, target_false_reject_rate=0.1)
+        configuration = PatchCoreConfiguration(image_size=96, bank_size=20, target_false_reject_rate=0.1)
         return teach([one.image for one in known], groups=groups, configuration=configuration, seed=seed)
 
 

@@ -20,7 +20,7 @@ from workers.detectors.supervised import SupervisedDetector
 from workers.detectors.supervised_training import fit
 
 SMALL = HeadConfiguration(
-    image_size=96, folds=3, members=3, width=8, epochs=12, batch_size=16, copies=2, worst_share=0.1
+    image_size=96, folds=3, members=3, width=8, epochs=12, least_steps=1, batch_size=16, copies=2, worst_share=0.1
 )
 JUDGED = labelled_parts(20, start=5000)
 

@@ -21,6 +21,8 @@ class HeadConfiguration:
     """Of the patches: their mean is the image's logit."""
     dropout: float = 0.2
     epochs: int = 20
+    least_steps: int = 300
+    """Few images are gone through more often."""
     batch_size: int = 32
     learning_rate: float = 3e-3
     weight_decay: float = 0.01
@@ -49,6 +51,7 @@ BOUNDS = {
     "worst_share": (0, 1),
     "dropout": (0, 0.9),
     "epochs": (1, 1000),
+    "least_steps": (1, 100_000),
     "batch_size": (1, 1024),
     "learning_rate": (1e-6, 1),
     "weight_decay": (0, 1),

@@ -27,7 +27,7 @@ def train(copies: Copies, is_anomaly: Tensor, folds: Tensor, configuration: Head
     rarity = (1 / is_anomaly.float().mean() - 1).clamp(0.1, 10)
     count = len(is_anomaly)
     batch = min(configuration.batch_size, count)
-    steps = configuration.epochs * max(1, count // batch)
+    steps = max(configuration.least_steps, configuration.epochs * (count // batch))
     optimiser = optimiser_of(head, configuration)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimiser, configuration.learning_rate, total_steps=steps, pct_start=WARM_UP

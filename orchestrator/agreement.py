@@ -74,6 +74,8 @@ def detector_needs(path: KeyPath, recipe: Recipe) -> Iterator[Disagreement]:
             allowed = f"a multiple of {SIDE_MULTIPLE} for patchcore"
             yield Disagreement((*path, "image_size"), recipe.image_size, allowed, detector)
         return
+    if recipe.tiles != "1x1":
+        yield Disagreement((*path, "tiles"), recipe.tiles, '"1x1" for anomalyclip', detector)
     for name in ("clip", "prompts"):
         if getattr(recipe, name) is None:
             yield Disagreement(

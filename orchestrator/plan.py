@@ -105,7 +105,7 @@ def station_plan(settings: Settings, place: Place, station: Station) -> StationP
         name=station.name,
         recipe=station.recipe,
         recipe_id=place.recipe_ids[station.recipe],
-        image_size=settings.recipes[station.recipe].image_size,
+        image_size=settings.recipes[station.recipe].minimum_side,
         timeout_seconds=max(camera.timeout_seconds for camera in station.cameras),
         trigger_maximum_age_seconds=settings.capture.trigger_maximum_age_seconds,
         back_pressure=settings.capture.back_pressure,
@@ -149,7 +149,7 @@ def inference_arguments(settings: Settings, place: Place, name: str) -> dict[str
 
 
 def recipe_plan(recipe: Recipe) -> RecipePlan:
-    return RecipePlan(image_size=recipe.image_size, sample_rate=recipe.sample_rate)
+    return RecipePlan(image_size=recipe.minimum_side, sample_rate=recipe.sample_rate)
 
 
 def record_tasks(stage: Stage, settings: Settings, place: Place) -> list[Task]:

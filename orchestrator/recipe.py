@@ -40,6 +40,9 @@ class ElpvTeaching(Section):
     seed: Whole = Field(default=0, ge=0, le=2**32 - 1, description="Makes the choice of cells repeatable.")
 
 
+TileCounts = Annotated[
+    str, Field(pattern=r"^([1-9]|1[0-2])x([1-9]|1[0-2])$"), allowed("ROWSxCOLUMNS such as 2x3, each from 1 to 12")
+]
 AnyTeaching = Annotated[FolderTeaching | ElpvTeaching, Field(discriminator="kind")]
 
 
@@ -80,6 +83,16 @@ class Recipe(Section):
         description="Side of the detector's square input, in pixels; anomalyclip takes 518 when not told, and as many "
         "whole patches as come nearest.",
     )
+    tiles: TileCounts = Field(
+        default="1x1",
+        description="Overlapping tiles a frame is cut into, each scored at image_size: for defects that vanish when a "
+        "large frame is shrunk to one square. Time to teach and to score grows with their number.",
+    )
+    local_contrast: bool = Field(
+        default=True,
+        description="See each place against its surroundings, whatever the exposure or the shading; false where the "
+        "brightness of the whole part is what tells good from bad.",
+    )
     target_false_reject_rate: Real = Field(
         default=0.05, gt=0, lt=0.5, description="Share of known-good parts that the NG threshold may reject."
     )
@@ -106,3 +119,10 @@ class Recipe(Section):
         if isinstance(given, dict) and given.get("detector") == "anomalyclip":
             return {"image_size": PUBLISHED_IMAGE_SIZE, **given}
         return given
+
+    @property
+    def minimum_side(self) -> int:
+        """Pixels a frame keeps on either side when it is decoded."""
+        from workers.detectors.tiles import Tiles  # numpy is heavy: only where it is used
+
+        return Tiles.parse(self.tiles).minimum_side(self.image_size)

@@ -11,7 +11,8 @@ from workers import elpv
 from workers.detectors.detector import Detector, Image, Prediction
 from workers.detectors.head_configuration import HeadConfiguration
 from workers.detectors.labelled import Labelled
-from workers.detectors.patchcore import PatchCore, PatchCoreConfiguration, teach
+from workers.detectors.patchcore import PatchCore, PatchCoreConfiguration
+from workers.detectors.patchcore_teaching import teach
 from workers.detectors.registry import use_threads
 from workers.detectors.supervised_training import fit
 

@@ -10,7 +10,8 @@ from workers.datasets.crossvalidation import cross_validate
 from workers.detectors.detector import Detector
 from workers.detectors.head_configuration import HeadConfiguration
 from workers.detectors.labelled import Labelled
-from workers.detectors.patchcore import PatchCoreConfiguration, teach
+from workers.detectors.patchcore import PatchCoreConfiguration
+from workers.detectors.patchcore_teaching import teach
 
 SMALL = HeadConfiguration(image_size=96, folds=2, members=2, width=8, epochs=4, batch_size=16, copies=1)
 PARTS = labelled_parts(16) + [Labelled(good_part(number), False) for number in range(76)]

@@ -20,7 +20,8 @@ from workers.datasets.judging import Judgement, judge
 from workers.datasets.read import read
 from workers.datasets.sample import Dataset, Sample
 from workers.datasets.truth import defect_mask
-from workers.detectors.patchcore import PatchCore, PatchCoreConfiguration, teach
+from workers.detectors.patchcore import PatchCore, PatchCoreConfiguration
+from workers.detectors.patchcore_teaching import teach
 
 ROTATED = 6
 """EXIF: what is stored lies on its side."""
@@ -84,7 +85,7 @@ def test_a_score_that_is_not_a_number_stops_the_benchmark_and_names_the_image(
 ) -> None:
     broken = {name: tensor.clone() for name, tensor in detector.tensors.items()}
     broken["mean"][:] = torch.nan
-    odd = PatchCore(detector.configuration, broken, detector.calibration, detector.created_at, detector.backbone)
+    odd = PatchCore(detector.configuration, broken, detector.calibration, detector.created_at, detector.eye)
     with pytest.raises(DatasetInvalid, match=r"grey\.png: image: given .*not a number"):
         judged(odd, tmp_path, "grey.png", FILES["grey.png"]())
 

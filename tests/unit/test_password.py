@@ -14,12 +14,15 @@ from storage.tries import LONGEST_WAIT_SECONDS, wait_seconds
         "alllowercaseletterswithoutanyblank",
         "열다섯글자가넘는아주긴암호문장입니다",
         "tr0ub4dor&3-and-more",
-        random_password(),
         "correct horse " * 15,
     ],
 )
 def test_length_counts_and_composition_does_not(password: str) -> None:
     check_password(password, 15, "otto", "line-1")
+
+
+def test_a_password_made_at_random_is_taken() -> None:
+    check_password(random_password(), 15, "otto", "line-1")
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,7 @@ from sklearn.ensemble import IsolationForest
 from sklearn.preprocessing import StandardScaler
 
 from storage.images import Image
-from workers.detectors.efficientnet_lite import EfficientNetLite
-from workers.detectors.patchcore import PatchCoreConfiguration, split
+from workers.detectors.patchcore import Eye, PatchCoreConfiguration
 
 Vectors = NDArray[np.float64]
 TREES = 200
@@ -21,12 +20,11 @@ class Embedder:
     """PatchCore's embedding, which needs no teaching."""
 
     def __init__(self) -> None:
-        self.configuration = PatchCoreConfiguration()
-        self.image_size = self.configuration.image_size
-        self.backbone = EfficientNetLite(self.image_size)
+        configuration = PatchCoreConfiguration()
+        self.image_size, self.eye = configuration.image_size, Eye(configuration)
 
     def vector(self, image: Image) -> Vectors:
-        patches = split(self.backbone.features(image), self.configuration)
+        (patches,) = self.eye.patches(image)
         return np.asarray(patches.embedding.numpy(), np.float64)
 
 

@@ -25,6 +25,13 @@ CONFIDENCE = 0.95
 SMALLEST_SPREAD = 1e-6  # of the threshold; a camera that shows one picture gives held-out scores without a spread
 
 
+class Counts(NamedTuple):
+    """From and to, both included."""
+
+    low: int
+    high: int
+
+
 class Interval(NamedTuple):
     low: float
     high: float
@@ -160,6 +167,20 @@ def false_reject_interval(parts: int, rank: int, confidence: float = CONFIDENCE)
     tail = (1 - confidence) / 2
     low, high = betaincinv(parts + 1 - rank, rank, [tail, 1 - tail])
     return Interval(float(low), float(high))
+
+
+def false_rejects_to_come(calibration: Calibration, parts: int, confidence: float = CONFIDENCE) -> Counts:
+    """How many of so many good parts to come are rejected, whatever the distribution of their scores.
+
+    The false_reject_interval is that of the long run; a shift's rejects also scatter around their rate.
+    """
+    from scipy.stats import betabinom
+
+    count = held_out_parts(calibration)
+    rank = rank_of(count, calibration.target_false_reject_rate)
+    tail = (1 - confidence) / 2
+    low, high = betabinom.ppf([tail, 1 - tail], parts, count + 1 - rank, rank)
+    return Counts(int(low), int(high))
 
 
 def observed_interval(rejected: int, parts: int, confidence: float = CONFIDENCE) -> Interval:

@@ -13,7 +13,7 @@ import torch
 from open_clip.transformer import QuickGELU, VisionTransformer
 from torch import nn
 
-from workers.detectors import clip_catalogue, patchcore
+from workers.detectors import clip_catalogue, patchcore, patchcore_teaching
 from workers.detectors.anomalyclip import AnomalyCLIP, AnomalyCLIPConfig
 from workers.detectors.detector import Image
 
@@ -42,9 +42,9 @@ def measure_all(rounds: int = ROUNDS) -> dict[str, ForwardCost]:
 def measure_patchcore(rounds: int, image_size: int = patchcore.PatchCoreConfiguration.image_size) -> ForwardCost:
     """From decoded image to prediction, against the backbone's features of the same image."""
     taught = patchcore.PatchCoreConfiguration(image_size=image_size)
-    detector = patchcore.teach((noise(number, image_size) for number in range(TAUGHT)), configuration=taught)
+    detector = patchcore_teaching.teach((noise(number, image_size) for number in range(TAUGHT)), configuration=taught)
     image = noise(TAUGHT, image_size)
-    return alternate(lambda: detector.backbone.features(image), lambda: detector.predict([image]), rounds)
+    return alternate(lambda: detector.eye.backbone.features(image), lambda: detector.predict([image]), rounds)
 
 
 def noise(number: int, side: int) -> Image:

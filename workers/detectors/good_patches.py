@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from workers.detectors.anomalyclip import unit_length
-from workers.detectors.patchcore import coreset
+from workers.detectors.coreset import coreset
 
 MOST_REMEMBERED = 4000  # patches of a block; where good images hold more, those farthest apart
 MOST_CONSIDERED = 60_000  # they are chosen among at most so many, drawn at random

@@ -10,7 +10,7 @@ import cv2
 import torch
 
 from storage.errors import ModelConfigurationWrong, ModelError
-from workers.detectors import anomalyclip_teaching, artefact, patchcore, supervised
+from workers.detectors import anomalyclip_teaching, artefact, patchcore, patchcore_teaching, supervised
 from workers.detectors.anomalyclip_detector import AnomalyCLIPDetector
 from workers.detectors.artefact import Artefact
 from workers.detectors.detector import Detector, Image
@@ -43,6 +43,8 @@ def teach(
     target_false_reject_rate: float,
     review_share: float,
     seed: int,
+    tiles: str = "1x1",
+    local_contrast: bool = True,
     groups: Sequence[str] | None = None,
     progress: Callable[[int], None] | None = None,
     weights: anomalyclip_teaching.Source | None = None,
@@ -70,9 +72,13 @@ def teach(
             progress=progress,
         )
     configuration = patchcore.PatchCoreConfiguration(
-        image_size=image_size, target_false_reject_rate=target_false_reject_rate, review_share=review_share
+        image_size=image_size,
+        tiles=tiles,
+        local_contrast=local_contrast,
+        target_false_reject_rate=target_false_reject_rate,
+        review_share=review_share,
     )
-    return patchcore.teach(images, groups=groups, configuration=configuration, seed=seed, progress=progress)
+    return patchcore_teaching.teach(images, groups=groups, configuration=configuration, seed=seed, progress=progress)
 
 
 def load(folder: Path, expected_sha256: str, device: str = "cpu") -> Detector:

@@ -54,12 +54,13 @@ def fit(
     groups = [str(number) for number in range(len(labelled))] if groups is None else groups
     check(labelled, groups)
     configuration = configuration or HeadConfiguration()
-    backbone = EfficientNetLite(configuration.image_size)
     is_anomaly = np.array([one.is_anomaly for one in labelled])
     judging = new_to_base(labelled)
     scores = scored(base, labelled, judging)
     folds = fold_of_each(labelled, groups, configuration.folds, seed)
-    head, logits = trained(labelled, is_anomaly, folds, backbone, configuration, seed, progress)
+    with torch.random.fork_rng(devices=[]):  # the caller's random numbers stay its own
+        backbone = EfficientNetLite(configuration.image_size)
+        head, logits = trained(labelled, is_anomaly, folds, backbone, configuration, seed, progress)
     truth, parts = is_anomaly[judging], [groups[place] for place in judging]
     weights = importance(truth, anomaly_rate)
     may_help = enough_good(truth, parts, base.calibration)
@@ -110,8 +111,7 @@ def trained(
     """The head, and its logit of each image by the member that did not learn from it."""
     copies = extract(labelled, backbone, configuration.copies, seed, progress)
     members = torch.from_numpy(folds)
-    with torch.random.fork_rng(devices=[]):
-        head = train(copies, torch.from_numpy(is_anomaly), members, configuration, seed)
+    head = train(copies, torch.from_numpy(is_anomaly), members, configuration, seed)
     return head, out_of_fold(head, copies, members).numpy().astype(np.float64)
 
 

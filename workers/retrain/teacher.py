@@ -19,6 +19,7 @@ from storage.images import decode
 from storage.models import ModelVersion
 from workers.consumer import Status
 from workers.detectors.calibration import promised
+from workers.detectors.tiles import Tiles
 from workers.retrain.known_good import groups_of, known_good
 
 if TYPE_CHECKING:
@@ -69,8 +70,10 @@ class Teacher:
 
         detector = teach(
             recipe["detector"],
-            self.images(paths, recipe["image_size"]),
+            self.images(paths, Tiles.parse(recipe["tiles"]).minimum_side(recipe["image_size"])),
             image_size=recipe["image_size"],
+            tiles=recipe["tiles"],
+            local_contrast=recipe["local_contrast"],
             target_false_reject_rate=recipe["target_false_reject_rate"],
             review_share=recipe["review_share"],
             seed=recipe["seed"],
@@ -89,10 +92,10 @@ class Teacher:
         choices = {key: recipe[key] for key in ("dpam_layer", "features_list") if recipe[key] is not None}
         return Source(self.models, recipe["clip"], recipe["prompts"], choices)
 
-    def images(self, paths: list[Path], image_size: int) -> Iterator[Image]:
+    def images(self, paths: list[Path], minimum_side: int) -> Iterator[Image]:
         """Decoded as serving decodes them."""
         for path in paths:
-            yield decode(path.read_bytes(), minimum_side=image_size, maximum_megapixels=self.maximum_megapixels)
+            yield decode(path.read_bytes(), minimum_side=minimum_side, maximum_megapixels=self.maximum_megapixels)
 
     def deploy(self, name: str, recipe: Mapping[str, Any], detector: Detector, taught_from: list[str]) -> None:
         """The artefact is complete on disk before the row that names it; a crash leaves a folder nobody names."""

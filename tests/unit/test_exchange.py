@@ -133,7 +133,7 @@ def test_a_brush_is_written_as_label_studio_writes_it() -> None:
     assert runs_of(mask) == [int(bits[place : place + 8], 2) for place in range(0, len(bits), 8)]
 
 
-MARKED = [
+MARKED: list[dict[str, Any]] = [
     {
         "decision": Decision.ANOMALY,
         "defects": ("crack", "scratch"),

@@ -26,6 +26,8 @@ from orchestrator.guard import Guard
 from orchestrator.health import LineHealth
 from orchestrator.metrics import exposition
 from orchestrator.person import needs, undeclared
+from orchestrator.plan import Place
+from orchestrator.relay import add_pages
 from orchestrator.session import add_session
 from orchestrator.settings import Settings
 from orchestrator.sign_in_page import PATH as SIGN_IN
@@ -60,6 +62,7 @@ class ServedLine(Protocol):
     database: Database
     log: EventLog
     tally: Any
+    place: Place
     console_token: str
     is_demo: bool
 
@@ -124,6 +127,7 @@ def web_app(up: ServedLine) -> FastAPI:
     add_session(app, doorkeeper)
     add_sign_in_page(app, doorkeeper)
     add_api(app, up)
+    add_pages(app, up.place.home)
     if open_routes := list(undeclared(app.routes)):
         raise RuntimeError(f"routes that do not say whom they are for (orchestrator.person.needs): {open_routes}")
     return app

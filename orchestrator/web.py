@@ -30,6 +30,7 @@ from orchestrator.plan import Place
 from orchestrator.relay import add_pages
 from orchestrator.session import add_session
 from orchestrator.settings import Settings
+from orchestrator.sight_api import add_sight
 from orchestrator.sign_in_page import PATH as SIGN_IN
 from orchestrator.sign_in_page import add_sign_in_page
 from storage import audit
@@ -44,6 +45,7 @@ from storage.errors import (
     StreamUnavailable,
 )
 from storage.events import Trigger
+from storage.images import ImageStore
 from storage.stream import EventLog
 from workers.capture.trigger import software_trigger
 
@@ -127,6 +129,10 @@ def web_app(up: ServedLine) -> FastAPI:
     add_session(app, doorkeeper)
     add_sign_in_page(app, doorkeeper)
     add_api(app, up)
+    from orchestrator.scratch_api import add_scratch
+    store = ImageStore(up.place.images)
+    add_sight(app, up.database, store)
+    add_scratch(app, up, store)
     add_pages(app, up.place.home)
     if open_routes := list(undeclared(app.routes)):
         raise RuntimeError(f"routes that do not say whom they are for (orchestrator.person.needs): {open_routes}")

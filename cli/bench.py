@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 
 from cli.bench_detection import detection
-from cli.option import JsonOption
+from cli.option import ConfigOption, JsonOption
 from orchestrator.configuration import Loaded, load_settings
 from orchestrator.logs import log_to_file, terminal_kept_clean
 from storage.errors import SettingsError
@@ -49,6 +49,39 @@ def pipeline(
             with console.status("starting") as status:
                 report = bench_pipeline(replace(loaded, home=home), parts, size, rate, status.update)
     typer.echo(json.dumps(report) if as_json else in_words(report))
+
+
+@app.command()
+def queue(
+    clients: Annotated[int, typer.Option(min=1, max=500, help="People who decide at once.")] = 50,
+    reviews: Annotated[int, typer.Option(min=1, help="Reviews they decide.")] = 5000,
+    rows: Annotated[int, typer.Option(min=0, help="Decided reviews that fill the table first; they stay.")] = 0,
+    waiting: Annotated[int, typer.Option(min=0, help="Further open reviews in the table, taken out again.")] = 0,
+    seed: Annotated[int, typer.Option(help="Makes who stalls, crashes and is late repeatable.")] = 0,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """The labeling queue of the running line under many people at once; exit code 1 when one decision went wrong.
+
+    What it writes stays on record, under a run and a station of its own: history cannot be deleted.
+    """
+    from orchestrator.bench_queue import bench_queue
+
+    loaded = load_settings(config, os.environ)
+    with Console(stderr=True, quiet=as_json).status("starting") as status:
+        report = bench_queue(loaded, clients, reviews, rows, waiting, seed, status.update)
+    typer.echo(json.dumps(report) if as_json else queue_in_words(report))
+    raise typer.Exit(1 if report["double"] or report["foreign"] or report["lost"] else 0)
+
+
+def queue_in_words(report: dict[str, Any]) -> str:
+    return (
+        f"{report['decided']} of {report['reviews']} reviews decided by {report['clients']} clients in "
+        f"{report['seconds']} s: {report['double']} twice, {report['foreign']} under a lease not their own, "
+        f"{report['lost']} lost\n{report['expired_returned']} came back after their lease had run out, "
+        f"{report['refused']} late or stale requests were refused\n"
+        f"claim p50 {report['claim_ms']['p50']} ms, p99 {report['claim_ms']['p99']} ms"
+    )
 
 
 def demo(loaded: Loaded) -> Loaded:

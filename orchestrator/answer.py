@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+from fastapi.encoders import jsonable_encoder
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 
@@ -25,6 +26,8 @@ def answered_with(status: int, description: str) -> dict[int | str, dict[str, An
     return {status: {"model": Problem, "description": description, "content": {PROBLEM_TYPE: {"schema": schema}}}}
 
 
-def problem(status: int, title: str, detail: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
-    content = {"title": title, "status": status, "detail": detail}
+def problem(
+    status: int, title: str, detail: str, headers: Mapping[str, str] | None = None, **more: Any
+) -> JSONResponse:
+    content = jsonable_encoder({"title": title, "status": status, "detail": detail, **more})
     return JSONResponse(content, status_code=status, media_type=PROBLEM_TYPE, headers=headers)

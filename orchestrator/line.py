@@ -84,6 +84,14 @@ class Line:
         return self.place.run_id
 
     @property
+    def home(self) -> Path:
+        return self.place.home
+
+    @property
+    def images(self) -> Path:
+        return self.place.images
+
+    @property
     def signs_in_by_itself(self) -> bool:
         return signs_in_by_itself(self.settings, self.is_demo)
 

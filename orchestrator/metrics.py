@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from datetime import timedelta
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
@@ -10,7 +11,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from orchestrator.health import LineHealth
 from orchestrator.tally import BUCKETS, Tally
-from storage import records
+from storage import records, review_lists
 from storage.database import Database
 from storage.errors import DatabaseUnavailable, StreamUnavailable
 from storage.stream import EventLog
@@ -19,8 +20,8 @@ from storage.stream import EventLog
 class LineMetrics:
     """One collection of the line's metrics."""
 
-    def __init__(self, health: LineHealth, tally: Tally, log: EventLog, database: Database) -> None:
-        self.line_health, self.tally, self.log, self.database = health, tally, log, database
+    def __init__(self, health: LineHealth, tally: Tally, log: EventLog, database: Database, ageing: timedelta) -> None:
+        self.line_health, self.tally, self.log, self.database, self.ageing = health, tally, log, database, ageing
 
     def collect(self) -> Iterator[Metric]:
         yield from self.parts()
@@ -71,14 +72,18 @@ class LineMetrics:
     def queue(self) -> Iterator[Metric]:
         opened = GaugeMetricFamily("adline_queue_open", "Reviews that wait for an operator.")
         oldest = GaugeMetricFamily("adline_queue_oldest_seconds", "Age of the oldest open review.")
+        overdue = GaugeMetricFamily("adline_queue_overdue", "Reviews open for longer than labeling.ageing_minutes.")
+        leased = GaugeMetricFamily("adline_queue_leased", "Reviews that a person is deciding.")
         try:
             with self.database.begin() as session:
-                count, age_seconds = records.open_reviews(session)
+                counts = review_lists.counts(session, self.ageing)
         except DatabaseUnavailable:
             return
-        opened.add_metric([], count)
-        oldest.add_metric([], age_seconds)
-        yield from (opened, oldest)
+        opened.add_metric([], counts["open"])
+        oldest.add_metric([], counts["oldest_seconds"])
+        overdue.add_metric([], counts["overdue"])
+        leased.add_metric([], counts["leased"])
+        yield from (opened, oldest, overdue, leased)
 
     def health(self) -> Iterable[Metric]:
         ready = GaugeMetricFamily("adline_ready", "1 when a check of /readyz holds.", labels=["check"])
@@ -96,8 +101,10 @@ class LineMetrics:
         return ready, restarts, models, free
 
 
-def exposition(health: LineHealth, tally: Tally, log: EventLog, database: Database) -> tuple[bytes, str]:
+def exposition(
+    health: LineHealth, tally: Tally, log: EventLog, database: Database, ageing: timedelta
+) -> tuple[bytes, str]:
     """The metrics in Prometheus' text format, and its media type."""
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(LineMetrics(health, tally, log, database))
+    registry.register(LineMetrics(health, tally, log, database, ageing))
     return generate_latest(registry), CONTENT_TYPE_LATEST

@@ -41,6 +41,8 @@ PERSON_HEADER: Final = "x-adline-person"
 KEPT_BACK: Final = frozenset(
     ("connection", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade", "host", PERSON_HEADER)
 )
+ADDED: Final = ("accept", "accept-encoding", "content-type", "user-agent")
+"""What aiohttp would say of its own accord."""
 CONNECT_SECONDS: Final = 2.0
 ANSWER_SECONDS: Final = 30.0
 STILL_SIGNED_IN_SECONDS: Final = 30.0
@@ -92,6 +94,7 @@ class Relay:
                 request.method,
                 inner_url(request),
                 headers=inner_headers(request, who),
+                skip_auto_headers=ADDED,
                 data=request.stream() if has_body(request) else None,
                 allow_redirects=False,
             ) as answer,

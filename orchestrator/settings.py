@@ -180,6 +180,30 @@ class Record(Section):
     )
 
 
+class Labeling(Section):
+    """What people decide, and how they are asked."""
+
+    policy: Literal["oldest", "uncertain", "diverse"] = Field(
+        default="uncertain",
+        description="Which review comes next; what is overdue comes first in any order. diverse needs pgvector.",
+    )
+    lease_minutes: Real = Field(
+        default=5.0, ge=0.01, le=1440, description="How long a claimed review is one person's; a heartbeat renews it."
+    )
+    skip_minutes: Real = Field(
+        default=10.0, ge=0, le=10_080, description="How long a skipped review is not offered to anybody."
+    )
+    ageing_minutes: Real = Field(
+        default=480.0, gt=0, le=525_600, description="A review open for longer is overdue: status and metrics say so."
+    )
+    second_opinion_share: Real = Field(
+        default=0.0, ge=0, le=1, description="Share of reviews that a second person decides, too, without knowing."
+    )
+    duplicate_distance: Real = Field(
+        default=0.02, ge=0, le=2, description="Cosine distance up to which two parts are offered as one group."
+    )
+
+
 class StageResources(Section):
     """What Ray reserves for each worker of a stage."""
 
@@ -221,6 +245,7 @@ class Settings(Section):
     capture: Capture = Field(default_factory=Capture, description="From the trigger to the stored frame.")
     inference: Inference = Field(default_factory=Inference, description="From the frame to the anomaly score.")
     record: Record = Field(default_factory=Record, description="From the verdict to Postgres.")
+    labeling: Labeling = Field(default_factory=Labeling, description="The queue of parts that people decide.")
     stages: Stages = Field(default_factory=Stages, description="What Ray reserves, stage by stage.")
     stations: tuple[Station, ...] = Field(default=(), description="The stations of the line.")
     recipes: dict[Slug, Recipe] = Field(default={}, description="What stations do, by name.")

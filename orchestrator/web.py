@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from http import HTTPStatus
+from pathlib import Path as PathOnDisk
 from typing import Annotated, Any, Protocol
 from urllib.parse import quote
 from uuid import UUID
@@ -21,24 +22,34 @@ from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from orchestrator.answer import answered_with, problem
+from orchestrator.defect_routes import add_defects
 from orchestrator.doorkeeper import Doorkeeper
+from orchestrator.event_routes import add_events
 from orchestrator.guard import Guard
 from orchestrator.health import LineHealth
+from orchestrator.image_routes import MASK_BYTES, add_images
 from orchestrator.metrics import exposition
 from orchestrator.person import needs, undeclared
-from orchestrator.plan import Place
+from orchestrator.queue_routes import add_queue, rules
 from orchestrator.relay import add_pages
+from orchestrator.review_routes import add_reviews
 from orchestrator.session import add_session
 from orchestrator.settings import Settings
-from orchestrator.sight_api import add_sight
+from orchestrator.sight_routes import add_sight
 from orchestrator.sign_in_page import PATH as SIGN_IN
 from orchestrator.sign_in_page import add_sign_in_page
-from storage import audit
+from storage import audit, review_lists
 from storage.code_version import code_version
 from storage.database import Database
 from storage.errors import (
     AdlineError,
     DatabaseUnavailable,
+    DiskFull,
+    DiversityUnavailable,
+    ImageMissing,
+    NotOnRecord,
+    ResolutionRefused,
+    ReviewStale,
     ServiceFailed,
     SignInLimited,
     SignInRefused,
@@ -48,11 +59,13 @@ from storage.events import Trigger
 from storage.images import ImageStore
 from storage.stream import EventLog
 from workers.capture.trigger import software_trigger
+from workers.labeling.queue import Queue
 
 logger = logging.getLogger(__name__)
 
 STOP_SECONDS = 10.0
 BODY_BYTES = 64 << 10  # many times the longest part, product and lot
+DECISION_BYTES = 4 << 20  # with every region drawn by hand
 PRINTABLE = r"^[^\x00-\x1f\x7f]+$"  # Postgres holds no NUL, and no label shows a line break
 Name = Annotated[str, Field(min_length=1, max_length=200, pattern=PRINTABLE)]
 
@@ -64,12 +77,15 @@ class ServedLine(Protocol):
     database: Database
     log: EventLog
     tally: Any
-    place: Place
+    home: Path
     console_token: str
     is_demo: bool
 
     @property
     def run_id(self) -> UUID: ...
+
+    @property
+    def images(self) -> PathOnDisk: ...
 
     def health(self) -> LineHealth: ...
 
@@ -123,20 +139,33 @@ def web_app(up: ServedLine) -> FastAPI:
     app.add_exception_handler(RequestValidationError, answer_invalid)
     app.add_exception_handler(Exception, answer_unforeseen)
     doorkeeper = Doorkeeper(up.database, up.settings, console_token=up.console_token, is_demo=up.is_demo)
-    app.add_middleware(BodyLimit, BODY_BYTES)
+    app.add_middleware(BodyLimit, BODY_BYTES, {"/api/v1/masks": MASK_BYTES, "/api/v1/reviews": DECISION_BYTES})
     app.add_middleware(Guard, doorkeeper)
     add_health(app, up)
     add_session(app, doorkeeper)
     add_sign_in_page(app, doorkeeper)
     add_api(app, up)
-    from orchestrator.scratch_api import add_scratch
-    store = ImageStore(up.place.images)
-    add_sight(app, up.database, store)
-    add_scratch(app, up, store)
-    add_pages(app, up.place.home)
+    add_labeling(app, up)
+    add_pages(app, up.home)
     if open_routes := list(undeclared(app.routes)):
         raise RuntimeError(f"routes that do not say whom they are for (orchestrator.person.needs): {open_routes}")
     return app
+
+
+def add_labeling(app: FastAPI, up: ServedLine) -> None:
+    """The queue; what it stands on is looked up at each request, so that it is always the line's own."""
+    labeling = rules(up.settings.labeling)
+    images = ImageStore(up.images, up.settings.images.minimum_free_megabytes << 20)
+
+    def queue() -> Queue:
+        return Queue(up.database, up.log, images, labeling)
+
+    add_queue(app, queue)
+    add_reviews(app, queue)
+    add_defects(app, queue)
+    add_images(app, lambda: images)
+    add_events(app, lambda: up.log)
+    add_sight(app, queue)
 
 
 def add_health(app: FastAPI, up: ServedLine) -> None:
@@ -165,7 +194,8 @@ def add_health(app: FastAPI, up: ServedLine) -> None:
     @app.get("/metrics", tags=["health"], response_class=PlainTextResponse, responses=REFUSED, dependencies=scrapers)
     def metrics() -> Response:
         """Prometheus text format."""
-        body, media_type = exposition(up.health(), up.tally, up.log, up.database)
+        ageing = rules(up.settings.labeling).ageing
+        body, media_type = exposition(up.health(), up.tally, up.log, up.database, ageing)
         return Response(body, media_type=media_type)
 
     @app.get("/version", tags=["health"], dependencies=anybody)
@@ -179,8 +209,8 @@ def add_api(app: FastAPI, up: ServedLine) -> None:
 
     @app.get("/api/v1/status", tags=["line"], responses=REFUSED, dependencies=operators)
     def status() -> dict[str, Any]:
-        """What `adline status` shows."""
-        return up.health().shown()
+        """What `adline status` shows; the queue is left out while the database does not answer."""
+        return up.health().shown() | {"queue": queue_state(up)}
 
     @app.get("/api/v1/parts", tags=["parts"], responses={**INVALID, **REFUSED}, dependencies=operators)
     def parts(
@@ -216,21 +246,32 @@ def add_api(app: FastAPI, up: ServedLine) -> None:
         return software_trigger(up.log, station, up.run_id, part_id=part.part_id, product=product, lot=part.lot)
 
 
+def queue_state(up: ServedLine) -> dict[str, Any] | None:
+    """How many reviews wait and how many for too long, so that the line's engineer sees it."""
+    try:
+        with up.database.begin() as session:
+            return review_lists.counts(session, rules(up.settings.labeling).ageing)
+    except DatabaseUnavailable:
+        return None
+
+
 class BodyLimit:
     """Refuses a larger body before it is read into memory, however it is sent."""
 
-    def __init__(self, app: ASGIApp, limit: int) -> None:
-        self.app, self.limit = app, limit
+    def __init__(self, app: ASGIApp, limit: int, larger: Mapping[str, int]) -> None:
+        self.app, self.limit, self.larger = app, limit, larger
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        left = self.limit
+        path = scope.get("path", "")
+        limit = next((size for place, size in self.larger.items() if path.startswith(place)), self.limit)
+        left = limit
 
         async def receive_limited() -> Message:
             nonlocal left
             message = await receive()
             left -= len(message.get("body", b""))
             if left < 0:
-                raise StarletteHTTPException(413, f"the body has more than {self.limit} bytes")
+                raise StarletteHTTPException(413, f"the body has more than {limit} bytes")
             return message
 
         await self.app(scope, receive_limited, send)
@@ -242,8 +283,14 @@ def answer_adline_error(request: Request, error: Exception) -> JSONResponse:
         return problem(401, "not signed in", str(error))
     if isinstance(error, SignInLimited):
         return problem(429, "too many tries", str(error), {"Retry-After": str(error.wait_seconds)})
-    if isinstance(error, DatabaseUnavailable | StreamUnavailable):
+    if isinstance(error, ReviewStale):
+        return problem(409, "the review has moved on", str(error), given=error.given, current=error.current)
+    if isinstance(error, DatabaseUnavailable | StreamUnavailable | DiskFull):
         return problem(503, "a service does not answer", str(error))
+    if isinstance(error, NotOnRecord | ImageMissing):
+        return problem(404, "there is none", str(error))
+    if isinstance(error, ResolutionRefused | DiversityUnavailable):
+        return problem(422, "cannot be done", str(error))
     return problem(500, type(error).__name__, str(error))
 
 

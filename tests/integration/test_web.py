@@ -208,6 +208,7 @@ def test_an_unforeseen_error_is_logged_and_not_shown(client: TestClient, up: Ser
 def test_no_request_the_description_allows_is_a_server_error(up: Served) -> None:
     schema = schemathesis.openapi.from_asgi("/openapi.json", web_app(up), headers={"Host": "127.0.0.1"})
     operations = [found.ok() for found in schema.get_all_operations() if isinstance(found, Ok)]
+    operations = [one for one in operations if one.path != "/api/v1/events"]  # goes on for as long as it is asked to
     assert len(operations) >= 10
     for operation in operations:
         ask_as_described(operation)

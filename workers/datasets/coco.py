@@ -9,14 +9,15 @@ to the file. An image without an annotation is good. Beside another layout the f
 
 from __future__ import annotations
 
+import json
 import math
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 from storage.errors import DatasetInvalid
-from workers.datasets.files import Place, image_path, json_object, name
+from workers.datasets.files import Place, defect_class, facts, image_path, json_object
 from workers.datasets.sample import UNNAMED_DEFECT, Box, Sample, Split
 
 NAMES: Final = ("annotations.json", "_annotations.coco.json")
@@ -68,7 +69,7 @@ def _images(root: Path, file: Path, content: dict[str, Any]) -> Iterator[tuple[o
 
 def _marks(file: Path, content: dict[str, Any], images: Mapping[object, str]) -> dict[object, Marks]:
     categories = {
-        str(entry["id"]): name(entry["name"] or UNNAMED_DEFECT, place, "name")
+        str(entry["id"]): defect_class(entry["name"] or UNNAMED_DEFECT, place, "name")
         for place, entry in _entries(file, content, "categories", ("id", "name"))
     }
     marks: dict[object, Marks] = defaultdict(list)
@@ -112,3 +113,30 @@ def _largest(marks: Marks) -> str:
     for defect, box in marks:
         areas[defect] += box.width * box.height
     return min(areas, key=lambda defect: (-areas[defect], defect))
+
+
+def write(root: Path, samples: Sequence[Sample]) -> None:
+    """annotations.json of the images that have boxes; no file when none has."""
+    boxed = [sample for sample in samples if sample.boxes]
+    if not boxed:
+        return
+    numbers = {defect: number for number, defect in enumerate(sorted({sample.label for sample in boxed}), start=1)}
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
+    for number, sample in enumerate(boxed, start=1):
+        size = facts(root, sample.path)
+        images.append({"id": number, "file_name": sample.path, "width": size.width, "height": size.height})
+        for box in sample.boxes:
+            annotations.append(
+                {
+                    "id": len(annotations) + 1,
+                    "image_id": number,
+                    "category_id": numbers[sample.label],
+                    "bbox": [box.x, box.y, box.width, box.height],
+                    "area": box.width * box.height,
+                    "iscrowd": 0,
+                }
+            )
+    categories = [{"id": number, "name": defect} for defect, number in numbers.items()]
+    content = {"images": images, "categories": categories, "annotations": annotations}
+    (root / NAMES[0]).write_text(json.dumps(content, indent=1), encoding="utf-8")

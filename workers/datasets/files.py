@@ -10,6 +10,7 @@ from typing import Any
 from storage.errors import DatasetInvalid, ImageUnreadable
 from storage.image_files import is_image_name
 from storage.images import ImageFacts, describe
+from workers.datasets.sample import GOOD
 
 RELATIVE = "a path inside the data set, relative to its root, without '..' or backslashes"
 
@@ -42,14 +43,24 @@ def relative(given: object, place: Place, what: str) -> str:
     path = PurePosixPath(given)
     if path.is_absolute() or ".." in path.parts or "\\" in given or not path.parts or ":" in path.parts[0]:
         raise place.wrong(what, given, RELATIVE)
+    if any(part != part.strip() for part in path.parts):
+        raise place.wrong(what, given, "names that neither begin nor end with a blank")
     return path.as_posix()
 
 
 def name(given: object, place: Place, what: str, *, nested: bool = False) -> str:
     """A product or a defect class, which export makes a folder of; a product may be nested: COMP/product."""
     text = relative(given, place, what)
-    if "/" in text and not nested:
-        raise place.wrong(what, given, "a name without slashes")
+    if ("/" in text and not nested) or any(part.startswith(".") for part in text.split("/")):
+        raise place.wrong(what, given, f"a name without {'' if nested else 'slashes and '}a dot in front")
+    return text
+
+
+def defect_class(given: object, place: Place, what: str) -> str:
+    """The class of an anomaly: any name but the one that means none."""
+    text = name(given, place, what)
+    if text == GOOD:
+        raise place.wrong(what, given, f'a defect class; "{GOOD}" has no defect')
     return text
 
 

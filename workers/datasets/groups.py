@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from storage.errors import DatasetInvalid
+from workers.datasets import table
 from workers.datasets.sample import Sample
 from workers.datasets.table import header, rows
 
@@ -46,3 +47,10 @@ def _known(samples: Sequence[Sample]) -> dict[str, str]:
     names = Counter(Path(sample.path).name for sample in samples)
     by_name = {Path(sample.path).name: sample.path for sample in samples if names[Path(sample.path).name] == 1}
     return by_name | {sample.path: sample.path for sample in samples}
+
+
+def write(root: Path, samples: Sequence[Sample]) -> None:
+    """No file when there are no groups."""
+    cells = [(sample.path, sample.group) for sample in samples if sample.group is not None]
+    if cells:
+        table.write(root / GROUPS, ("image", "group"), cells)

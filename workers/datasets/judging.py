@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import torch
 
 from storage.errors import DatasetInvalid, InspectionFailed
+from workers.datasets.folds import group_of
 from workers.datasets.sample import Dataset, Sample
 from workers.datasets.truth import pixels
 from workers.detectors import registry
@@ -69,6 +70,7 @@ def attempt(dataset: Dataset, teaching: Teaching, progress: Progress) -> Trial:
         target_false_reject_rate=teaching.target_false_reject_rate,
         review_share=teaching.review_share,
         seed=teaching.seed,
+        groups=[group_of(sample) for sample in taught],
         progress=lambda done: progress(f"taught {done} of {len(taught)}"),
     )
     fit_seconds = time.perf_counter() - started

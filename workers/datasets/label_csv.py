@@ -8,15 +8,18 @@ defect_class, mask.
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
 from storage.errors import DatasetInvalid
 from storage.image_files import is_image_name
-from workers.datasets.files import Place, image_path, name, relative
+from workers.datasets import table
+from workers.datasets.files import Place, defect_class, image_path, name, relative
 from workers.datasets.sample import UNNAMED_DEFECT, UNNAMED_PRODUCT, Sample, Split
 from workers.datasets.table import Row, header, rows
 
+TABLE: Final = "labels.csv"
 COLUMNS: Final = ["image_id", "label", "description", "split", "product", "defect_class", "mask"]
 LABELS: Final[dict[str, bool | None]] = {"normal": False, "good": False, "anomaly": True, "error": True, "": None}
 SPLITS: Final[dict[str, Split | None]] = {"train": "train", "test": "test", "": None}
@@ -48,10 +51,27 @@ def _sample(images: Images, row: Row, place: Place) -> Sample:
         product=name(row.get("product") or UNNAMED_PRODUCT, place, "product", nested=True),
         split=SPLITS[split],
         is_anomaly=is_anomaly,
-        defect=name(defect or UNNAMED_DEFECT, place, "defect_class") if is_anomaly else None,
+        defect=defect_class(defect or UNNAMED_DEFECT, place, "defect_class") if is_anomaly else None,
         mask=image_path(images.root, mask, place, "mask") if mask else None,
         note=row.get("description", ""),
     )
+
+
+def write(root: Path, samples: Sequence[Sample]) -> None:
+    words = {None: "", False: "normal", True: "anomaly"}
+    cells = (
+        (
+            sample.path,
+            words[sample.is_anomaly],
+            sample.note,
+            sample.split or "",
+            sample.product,
+            sample.defect or "",
+            sample.mask or "",
+        )
+        for sample in samples
+    )
+    table.write(root / TABLE, COLUMNS, cells)
 
 
 class Images:

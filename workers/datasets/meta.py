@@ -8,12 +8,13 @@ also stand in files of their own, meta_train.json and meta_test.json.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 from storage.errors import DatasetInvalid
-from workers.datasets.files import Place, image_path, json_object, name
+from workers.datasets.files import Place, defect_class, image_path, json_object, name
 from workers.datasets.sample import UNNAMED_DEFECT, Sample, Split
 
 META: Final = "meta.json"
@@ -56,7 +57,7 @@ def _sample(root: Path, split: Split, product: str, entry: object, place: Place)
     if entry["cls_name"] != product:
         raise place.wrong("cls_name", entry["cls_name"], f'"{product}", under which the image is listed')
     is_anomaly = bool(entry["anomaly"])
-    defect = name(entry["specie_name"] or UNNAMED_DEFECT, place, "specie_name") if is_anomaly else None
+    defect = defect_class(entry["specie_name"] or UNNAMED_DEFECT, place, "specie_name") if is_anomaly else None
     return Sample(
         path=image_path(root, entry["img_path"], place, "img_path"),
         product=name(product, place, "cls_name", nested=True),
@@ -71,3 +72,12 @@ def _mask(root: Path, given: object, place: Place) -> str | None:
     if not given or (isinstance(given, str) and ".." not in given and (root / given).is_dir()):
         return None
     return image_path(root, given, place, "mask_path")
+
+
+def write(root: Path, samples: Sequence[Sample]) -> None:
+    """meta.json with both splits; an empty mask_path says that there is no mask."""
+    content: dict[str, dict[str, list[dict[str, Any]]]] = {split: {} for split in SPLIT_FILES}
+    for sample in samples:
+        entry = (sample.path, sample.mask or "", sample.product, sample.label, int(bool(sample.is_anomaly)))
+        content[str(sample.split)].setdefault(sample.product, []).append(dict(zip(KEYS, entry, strict=True)))
+    (root / META).write_text(json.dumps(content, indent=1), encoding="utf-8")

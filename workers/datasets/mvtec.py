@@ -10,14 +10,16 @@ spells it, is read too.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
 from typing import Final
 
 from storage.errors import DatasetInvalid
 from storage.image_files import image_files
 from workers.datasets.files import Place, name
-from workers.datasets.sample import GOOD, UNNAMED_PRODUCT, Sample, Split
+from workers.datasets.sample import GOOD, UNNAMED_PRODUCT, Dataset, Sample, Split
 
 SPLITS: Final[tuple[Split, ...]] = ("train", "test")
 TRUTHS: Final = ("ground_truth", "grouth_truth")
@@ -92,3 +94,42 @@ def _images(folder: Path) -> list[Path]:
     if not found:
         raise DatasetInvalid(folder, "class", given="no image", allowed="at least one image file")
     return found
+
+
+def placed(dataset: Dataset) -> list[Sample]:
+    """The samples under the paths of this layout; DatasetInvalid when it has no place for one."""
+    check_products(dataset)
+    nested = {sample.product for sample in dataset.samples} != {UNNAMED_PRODUCT}
+    names = Counter(_folder(sample, nested) / Path(sample.path).name for sample in dataset.samples)
+    return [_placed(dataset, sample, nested, names) for sample in dataset.samples]
+
+
+def _placed(dataset: Dataset, sample: Sample, nested: bool, names: Counter[PurePosixPath]) -> Sample:
+    folder, file = _folder(sample, nested), PurePosixPath(sample.path)
+    # Two of one name, from folders that become one: the folders' names tell them apart.
+    flat = file if names[folder / file.name] == 1 else PurePosixPath(sample.path.replace("/", "_"))
+    mask = None
+    if sample.mask is not None:
+        truth = folder.parent.parent / TRUTHS[0] / folder.name
+        mask = (truth / f"{flat.stem}{MASK_SUFFIX}{PurePosixPath(sample.mask).suffix}").as_posix()
+        if sample.split != "test":
+            raise Place(dataset.file(sample.path)).wrong("mask", sample.mask, "masks in test, in the MVTec layout")
+    return replace(sample, path=(folder / flat.name).as_posix(), mask=mask)
+
+
+def _folder(sample: Sample, nested: bool) -> PurePosixPath:
+    return PurePosixPath(sample.product if nested else "", str(sample.split), sample.label)
+
+
+def check_products(dataset: Dataset) -> None:
+    """Products must be found again: no folder of a product below another's, none that looks like a split."""
+    names = {sample.product for sample in dataset.samples}
+    for product in names:
+        parts = PurePosixPath(product)
+        hidden = {above.as_posix() for above in parts.parents} & names
+        if hidden or len(parts.parts) > DEEPEST or {*SPLITS, *TRUTHS} & set(parts.parts):
+            raise Place(dataset.root).wrong(
+                "product",
+                product,
+                f"at most {DEEPEST} folders deep, not below another product, none called train, test or ground_truth",
+            )

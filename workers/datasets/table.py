@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from io import StringIO
 from pathlib import Path
 
 from storage.errors import DatasetInvalid
@@ -28,14 +29,13 @@ def rows(file: Path) -> Iterator[tuple[Place, Row]]:
         yield place, dict(zip(columns, cells, strict=True))
 
 
-def write(file: Path, columns: list[str], rows: list[list[str]]) -> None:
+def write(file: Path, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     with file.open("w", encoding="utf-8", newline="") as stream:
         csv.writer(stream, lineterminator="\n").writerows([columns, *rows])
 
 
 def _lines(file: Path) -> Iterator[tuple[int, list[str]]]:
-    # Kept whole and split by csv alone: a quoted cell may hold line ends.
-    reader = csv.reader(text(file).splitlines(keepends=True), skipinitialspace=True, strict=True)
+    reader = csv.reader(StringIO(text(file), newline=""), skipinitialspace=True, strict=True)
     try:
         for cells in reader:
             if any(cell.strip() for cell in cells):

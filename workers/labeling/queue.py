@@ -59,10 +59,17 @@ class Queue:
     def __init__(self, database: Database, log: EventLog, store: ImageStore, rules: Rules) -> None:
         self.database, self.log, self.store, self.rules = database, log, store, rules
 
-    def claim(self, person: str, policy: Policy | None = None, only: Filter | None = None) -> Lease | None:
-        """Lease the next review; None when there is none for this person."""
+    def claim(
+        self,
+        person: str,
+        policy: Policy | None = None,
+        only: Filter | None = None,
+        lease: timedelta | None = None,
+    ) -> Lease | None:
+        """Lease the next review; None when there is none for this person. A lease may be shorter than the rule."""
+        claimant = self.claimant(person, only, lease)
         with self.database.begin() as session:
-            return reviews.claim(session, self.claimant(person, only), policy or self.rules.policy)
+            return reviews.claim(session, claimant, policy or self.rules.policy)
 
     def claim_this(self, person: str, review_id: UUID) -> Lease:
         with self.database.begin() as session:
@@ -182,8 +189,9 @@ class Queue:
         except StreamUnavailable as error:
             logger.warning("a decision is on record and will be told later: %s", error)
 
-    def claimant(self, person: str, only: Filter | None = None) -> Claimant:
-        return Claimant(person, self.rules.lease, self.rules.ageing, only or Filter())
+    def claimant(self, person: str, only: Filter | None = None, lease: timedelta | None = None) -> Claimant:
+        length = min(lease or self.rules.lease, self.rules.lease)
+        return Claimant(person, length, self.rules.ageing, only or Filter())
 
 
 def chosen(review_id: UUID, share: float) -> bool:

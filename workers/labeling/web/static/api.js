@@ -35,27 +35,25 @@ async function ask(method, path, body) {
 }
 
 export const api = {
-  claim: () => ask("POST", "/reviews/claim", {}),
+  claim: async () => (await ask("POST", "/reviews/claim", {})).reviews[0] ?? null,
   sight: (review) => ask("GET", `/reviews/${review}/sight`),
   heartbeat: (lease) => ask("POST", `/reviews/${lease.review_id}/heartbeat`, { token: lease.token }),
   release: (lease) => ask("POST", `/reviews/${lease.review_id}/release`, { token: lease.token }),
   skip: (lease) => ask("POST", `/reviews/${lease.review_id}/skip`, { token: lease.token }),
-  alike: (lease) => ask("POST", `/reviews/${lease.review_id}/alike`, { token: lease.token }),
+  alike: async (lease) => (await ask("POST", `/reviews/${lease.review_id}/alike`, { token: lease.token })).reviews,
   undo: (review) => ask("POST", `/reviews/${review}/undo`),
   resolve: (leases, resolution) =>
     leases.length === 1
-      ? ask("POST", `/reviews/${leases[0].review_id}/resolve`, { token: leases[0].token, ...resolution })
+      ? ask("POST", `/reviews/${leases[0].review_id}/resolve`, { token: leases[0].token, resolution })
       : ask("POST", "/reviews/resolve", {
-          reviews: leases.map(({ review_id, token }) => ({ review_id, token })),
-          ...resolution,
+          held: leases.map(({ review_id, token }) => ({ review_id, token })),
+          resolution,
         }),
-  storeMask: (png) => ask("POST", "/images", png),
+  storeMask: (png) => ask("POST", "/masks", png),
   defects: () => ask("GET", "/defects"),
-  counts: () => ask("GET", "/reviews/counts"),
+  state: () => ask("GET", "/queue"),
 };
 
 export const imageUrl = (sha256) => `${BASE}/images/${sha256}`;
 export const thumbnailUrl = (sha256) => `${BASE}/images/${sha256}/thumbnail`;
-export const heatUrl = (sha256) => `${BASE}/images/${sha256}/heat-map`;
-export const proposalUrl = (review, camera) =>
-  `${BASE}/reviews/${review}/proposal?camera=${encodeURIComponent(camera)}`;
+export const heatUrl = (sha256) => `${BASE}/images/${sha256}/heatmap`;

@@ -1,6 +1,6 @@
 // One part before the operator: its lease, what is known of it, its pictures, and what was drawn on them.
 
-import { api, heatUrl, imageUrl, proposalUrl } from "/pages/api.js";
+import { api, heatUrl, imageUrl } from "/pages/api.js";
 import { Drawing } from "/pages/drawing.js";
 import { Mask } from "/pages/mask.js";
 
@@ -38,13 +38,12 @@ export class Card {
   }
 
   async loadView(view) {
-    view.picture = await picture(imageUrl(view.sha256));
-    if (!view.map_sha256) return;
-    [view.heat, view.proposal] = await Promise.all([
-      picture(heatUrl(view.map_sha256)),
-      Mask.fromPicture(proposalUrl(this.id, view.camera), view.width, view.height),
+    const outlines = view.proposal.map((region) => region.points);
+    view.proposal = outlines.length ? Mask.fromOutlines(view.width, view.height, outlines) : null;
+    [view.picture, view.heat] = await Promise.all([
+      picture(imageUrl(view.sha256)),
+      view.map_sha256 ? picture(heatUrl(view.map_sha256)) : null,
     ]);
-    if (view.proposal.isEmpty()) view.proposal = null;
   }
 
   restored({ camera, width, height }) {

@@ -4,9 +4,9 @@ const SVG = "http://www.w3.org/2000/svg";
 const WIDTH = 260;
 const HEIGHT = 48;
 
-export function scoreChart({ anomaly_score, ok_threshold, ng_threshold, distribution }) {
+export function scoreChart({ anomaly_score, ok_threshold, ng_threshold, known_good }) {
   const chart = make("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, class: "chart", "aria-hidden": true });
-  const good = distribution?.good ?? [];
+  const good = known_good?.good ?? [];
   const most = Math.max(1, ...good);
   const step = WIDTH / good.length;
   good.forEach((count, i) => {

@@ -9,14 +9,20 @@ export class Mask {
     this.data = data ?? new Uint8Array(width * height);
   }
 
-  static async fromPicture(url, width, height) {
-    const picture = await createImageBitmap(await (await fetch(url)).blob());
-    const canvas = new OffscreenCanvas(width, height);
-    const context = canvas.getContext("2d", { willReadFrequently: true });
-    context.drawImage(picture, 0, 0);
+  // Outlines run through the middles of the outermost pixels, which belong to the mask.
+  static fromOutlines(width, height, outlines) {
+    const context = new OffscreenCanvas(width, height).getContext("2d", { willReadFrequently: true });
+    context.translate(0.5, 0.5);
+    for (const points of outlines) {
+      context.beginPath();
+      points.forEach(([x, y], i) => (i ? context.lineTo(x, y) : context.moveTo(x, y)));
+      context.closePath();
+      context.fill();
+      context.stroke();
+    }
     const rgba = context.getImageData(0, 0, width, height).data;
     const mask = new Mask(width, height);
-    for (let i = 0; i < mask.data.length; i++) mask.data[i] = rgba[4 * i] >= 128 ? 255 : 0;
+    for (let i = 0; i < mask.data.length; i++) mask.data[i] = rgba[4 * i + 3] >= 128 ? 255 : 0;
     return mask;
   }
 

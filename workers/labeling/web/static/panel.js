@@ -83,7 +83,7 @@ export class Panel {
     const rows = sight
       ? [
           ["station", sight.station],
-          ["part", sight.part_id ?? `#${sight.trigger_number}`],
+          ["part", sight.part_id ?? sight.inspection_id.slice(-8)],
           ["lot", sight.lot],
           ["camera", card.views.length > 1 ? `${card.view.camera} ${card.place + 1}/${card.views.length}` : null],
           [null, this.words[`reason_${sight.reason}`]],
@@ -110,7 +110,7 @@ export class Panel {
   score(view) {
     const place = this.find(".score");
     if (view?.anomaly_score == null) return place.replaceChildren();
-    const percent = view.distribution?.percentile;
+    const percent = view.known_good?.percentile;
     place.replaceChildren(
       element("span", `${this.words.score} `),
       element("strong", view.anomaly_score.toFixed(2)),
@@ -140,10 +140,9 @@ export class Panel {
     this.find(".similar ol").replaceChildren(...shown);
   }
 
-  decided(part) {
-    const words = [this.words[part.decision], ...part.defects].join(", ");
-    const item = figure(part.sha256, words, part.decision);
-    item.title = `${part.decided_by}, ${new Date(part.decided_at).toLocaleString()}`;
+  decided({ label, views }) {
+    const item = figure(views[0].sha256, [this.words[label.decision], ...label.defects].join(", "), label.decision);
+    item.title = [label.decided_by, new Date(label.decided_at).toLocaleString(), label.note].join("\n");
     return item;
   }
 

@@ -13,7 +13,6 @@ from orchestrator.monitor import ServiceState
 from orchestrator.pipeline import STAGES
 from orchestrator.supervisor import WorkerHealth
 
-
 ASIDE: Final = frozenset(stage.name for stage in STAGES if not stage.vital)
 
 

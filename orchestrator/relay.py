@@ -31,10 +31,10 @@ from orchestrator.person import Person, asking, person
 logger = logging.getLogger(__name__)
 
 PATHS: Final = (
-    *("/", "/queue", "/line", "/part/{name:path}", "/pages/{file:path}"),
+    *("/", "/favicon.ico", "/queue", "/line", "/part/{name:path}", "/pages/{file:path}"),
     *("/_nicegui/{file:path}", "/_nicegui_ws/{rest:path}"),
 )
-PUBLIC_PREFIXES: Final = ("/_nicegui/", "/pages/")
+PUBLIC_PREFIXES: Final = ("/_nicegui/", "/pages/", "/favicon.ico")
 """What is the same for everybody and in every wheel: libraries, styles, our scripts."""
 PERSON_HEADER: Final = "x-adline-person"
 # Of one connection, not of what is sent over it (RFC 9110, 7.6.1); and what only this may say.

@@ -270,7 +270,11 @@ class Supervisor:
 
     def start(self, tasks: Sequence[Task]) -> None:
         for task in tasks:
-            options: dict[str, Any] = {"num_cpus": task.num_cpus, "num_gpus": task.num_gpus, "resources": dict(task.resources)}
+            options: dict[str, Any] = {
+                "num_cpus": task.num_cpus,
+                "num_gpus": task.num_gpus,
+                "resources": dict(task.resources),
+            }
             host = self.actor(WorkerHost, max_concurrency=4, max_pending_calls=PENDING_CALLS, **options)
             if task.here:
                 options["scheduling_strategy"] = on_this_machine()

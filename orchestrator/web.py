@@ -28,6 +28,7 @@ from orchestrator.event_routes import add_events
 from orchestrator.guard import Guard
 from orchestrator.health import LineHealth
 from orchestrator.image_routes import MASK_BYTES, add_images
+from orchestrator.line_routes import add_line
 from orchestrator.metrics import exposition
 from orchestrator.person import needs, undeclared
 from orchestrator.queue_routes import add_queue, rules
@@ -77,12 +78,14 @@ class ServedLine(Protocol):
     database: Database
     log: EventLog
     tally: Any
-    home: Path
     console_token: str
     is_demo: bool
 
     @property
     def run_id(self) -> UUID: ...
+
+    @property
+    def home(self) -> PathOnDisk: ...
 
     @property
     def images(self) -> PathOnDisk: ...
@@ -166,6 +169,7 @@ def add_labeling(app: FastAPI, up: ServedLine) -> None:
     add_images(app, lambda: images)
     add_events(app, lambda: up.log)
     add_sight(app, queue)
+    add_line(app, lambda: up.database)
 
 
 def add_health(app: FastAPI, up: ServedLine) -> None:

@@ -14,6 +14,7 @@ from starlette.requests import Request
 from workers.labeling.web.words import COOKIE, WORDS, Words, language_of
 
 PERSON_HEADER: Final = "x-adline-person"  # set by the line's web port, which is the only way here
+WRITERS: Final = ("operator", "engineer", "admin")
 THEME_COOKIE: Final = "adline_theme"
 THEMES: Final = {"light": False, "dark": True}
 
@@ -28,6 +29,10 @@ class Visitor:
     language: str
     theme: bool | None
     """Whether dark; None is as the browser has it."""
+
+    @property
+    def decides(self) -> bool:
+        return self.role in WRITERS
 
     @property
     def words(self) -> Words:

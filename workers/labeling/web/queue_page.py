@@ -8,8 +8,6 @@ from starlette.requests import Request
 
 from workers.labeling.web.frame import frame, visitor_of
 
-WRITERS = ("operator", "engineer", "admin")
-
 
 class Desk(Element, component="static/queue.js"):
     """The operator's desk; see static/queue.js."""
@@ -22,4 +20,4 @@ def queue_page(line: str) -> None:
         with frame(visitor, line, "queue"):
             desk = Desk()
             desk.props["words"] = dict(visitor.words)
-            desk.props["decides"] = visitor.role in WRITERS
+            desk.props["decides"] = visitor.decides

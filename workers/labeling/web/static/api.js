@@ -51,7 +51,13 @@ export const api = {
         }),
   storeMask: (png) => ask("POST", "/masks", png),
   defects: () => ask("GET", "/defects"),
-  state: () => ask("GET", "/queue"),
+};
+
+export const line = {
+  status: () => ask("GET", "/status"),
+  parts: (count) => ask("GET", `/parts?limit=${count}`),
+  stations: () => ask("GET", "/stations"),
+  queue: () => ask("GET", "/queue"),
 };
 
 export const imageUrl = (sha256) => `${BASE}/images/${sha256}`;

@@ -37,7 +37,7 @@ class QueuePage {
       notice: (kind, detail) => this.panel.notice(kind, detail),
       change: () => this.panel.status(this.desk),
     });
-    window.adlineDesk = this.desk; // for whoever measures the page
+    Object.assign(window, { adlineDesk: this.desk, adlinePicture: this.picture }); // for whoever tests the page
     this.defects = await api.defects();
     this.panel.classes(this.defects, this.desk.card);
   }

@@ -13,6 +13,7 @@ import typer
 from rich.console import Console
 
 from cli.bench_detection import detection
+from cli.bench_model import model
 from cli.option import ConfigOption, JsonOption
 from orchestrator.configuration import Loaded, load_settings
 from orchestrator.logs import log_to_file, terminal_kept_clean
@@ -27,6 +28,7 @@ def bench() -> None:
 
 
 app.command()(detection)
+app.command()(model)
 
 
 @app.command()

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.console import Console
 
+from cli.model import ModelsFolder, folder_of
 from cli.option import JsonOption
 from orchestrator.recipe import Recipe
 
@@ -19,7 +20,17 @@ def detection(
     data: Annotated[Path, typer.Option(help="Folder of the data set: MVTec layout, meta.json, label CSV or COCO.")],
     detector: Annotated[str | None, typer.Option(help="Which detector; else the default of a recipe.")] = None,
     product: Annotated[str | None, typer.Option(help="Which product, where the data set has several.")] = None,
+    clip: Annotated[str | None, typer.Option(help="CLIP weights of anomalyclip, MODEL:TAG.")] = None,
+    prompts: Annotated[str | None, typer.Option(help="Learned prompts of anomalyclip.")] = None,
+    models: ModelsFolder = None,
     seed: Annotated[int, typer.Option(min=0, help="Makes teaching repeatable.")] = 0,
+    false_reject_rate: Annotated[
+        float | None, typer.Option(help="Of good parts, instead of a recipe's default.", min=0.001, max=0.499)
+    ] = None,
+    labels: Annotated[
+        int | None, typer.Option(min=0, help="With so many labels too, in 5 folds by group; 0: with all there are.")
+    ] = None,
+    peer: Annotated[Literal["anomalib"] | None, typer.Option(help="Measure this library's PatchCore too.")] = None,
     html: Annotated[Path | None, typer.Option(help="Write curves, histograms and heat maps as one page.")] = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -28,28 +39,41 @@ def detection(
     from workers.datasets.benchmark_page import benchmark_page
     from workers.datasets.folds import one_product, with_split
     from workers.datasets.judging import Teaching, attempt
+    from workers.datasets.labelled_trial import labelled_trial
     from workers.datasets.leaks import leak_warnings
+    from workers.datasets.peer import measure_anomalib, require_anomalib
     from workers.datasets.read import read
+    from workers.detectors.anomalyclip_teaching import Source
 
-    recipe = Recipe()
+    if peer:
+        require_anomalib()
+    recipe = Recipe.model_validate({"detector": detector} if detector == "anomalyclip" else {})
     teaching = Teaching(
         detector or recipe.detector,
         recipe.image_size,
-        recipe.target_false_reject_rate,
+        false_reject_rate or recipe.target_false_reject_rate,
         recipe.review_share,
         seed,
+        Source(folder_of(models), clip, prompts, {}) if clip and prompts else None,
     )
     console = Console(stderr=True, quiet=as_json)
     with console.status("reading") as status:
         dataset = with_split(one_product(read(data), product), seed)
         warnings = leak_warnings(dataset)
         trial = attempt(dataset, teaching, status.update)
-        report = figures(dataset, trial)
+        report = figures(dataset, trial) | {"warnings": warnings}
+        if labels is not None:
+            report["with_labels"] = labelled_trial(dataset, teaching, labels or None, status.update)
+        if peer:
+            theirs = measure_anomalib(dataset, teaching.image_size, seed, status.update)
+            report["peer"] = theirs | {
+                "images_per_second_ratio": report["images_per_second"] / theirs["images_per_second"]
+            }
         if html is not None:
-            html.write_text(benchmark_page(dataset, trial, report, warnings), encoding="utf-8")
+            html.write_text(benchmark_page(dataset, trial, report), encoding="utf-8")
     for warning in warnings:
         typer.echo(f"warning: {warning}", err=True)
-    typer.echo(json.dumps(report | {"warnings": warnings}) if as_json else in_words(report))
+    typer.echo(json.dumps(report) if as_json else in_words(report))
 
 
 def in_words(report: dict[str, Any]) -> str:
@@ -65,7 +89,25 @@ def in_words(report: dict[str, Any]) -> str:
         f"good parts rejected {report['false_reject_rate']:.1%} (promised {low:.1%} to {high:.1%})\n"
         f"pixel AUROC {share(report['pixel_auroc'])}, AUPRO {share(report['aupro'])}\n"
         f"{report['images_per_second']:.1f} images/s from file to score; taught in {report['fit_seconds']:.1f} s\n"
-        f"{classes}"
+        f"{classes}{labelled_in_words(report['with_labels']) if 'with_labels' in report else ''}"
+        f"{beside(report['peer']) if 'peer' in report else ''}"
+    )
+
+
+def labelled_in_words(found: dict[str, Any]) -> str:
+    mean, spread = found["mean"], found["spread"]
+    named = (("image AUROC", "image_auroc"), ("best F1", "f1_best"), ("F1 at a threshold set before", "f1"))
+    figures = ", ".join(f"{name} {mean[key]:.3f} (sd {spread[key]:.3f})" for name, key in named)
+    told = "all" if found["labels"] is None else found["labels"]
+    return f"\nwith {told} labels, {found['folds']} folds by group and {len(found['seeds'])} seeds: {figures}"
+
+
+def beside(peer: dict[str, Any]) -> str:
+    return (
+        f"\n{peer['library']}: image AUROC {peer['image_auroc']:.3f}, best F1 {peer['f1_best']:.3f}, "
+        f"pixel AUROC {share(peer['pixel_auroc'])}, AUPRO {share(peer['aupro'])}, "
+        f"{peer['images_per_second']:.1f} images/s, taught in {peer['fit_seconds']:.1f} s; "
+        f"ours is {peer['images_per_second_ratio']:.2f} times as fast"
     )
 
 

@@ -45,6 +45,8 @@ def running_in_words(shown: dict[str, Any]) -> Iterator[str]:
     yield f"line {shown['line']}: {shown['state']}, process {shown['pid']}, {shown['url']}"
     yield f"{shown['parts']} parts in {shown['uptime_seconds']:.0f} s: {counts(shown['verdicts'])}"
     yield f"{shown['parts_per_minute']:g} parts/min, latency p50 {ms(latency['p50'])}, p99 {ms(latency['p99'])}"
+    if queue := shown.get("queue"):
+        yield f"queue: {queue['open']} open, {queue['leased']} being decided, {queue['overdue']} overdue"
     for worker in shown["workers"]:
         yield with_detail(f"{worker['name']}: {worker['state']}", worker["detail"])
     for service in shown["services"]:

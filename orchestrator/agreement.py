@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from pydantic_core import PydanticCustomError
 
+from orchestrator.recipe import SIDE_MULTIPLE, Recipe
 from orchestrator.section import KeyPath
 from orchestrator.station import FolderCamera, Station
 
@@ -35,6 +36,8 @@ def disagreements(settings: Settings) -> Iterator[Disagreement]:
     yield from patience(settings)
     yield from devices(settings)
     yield from repeated(("stations",), [station.name for station in settings.stations])
+    for name, recipe in settings.recipes.items():
+        yield from detector_needs(("recipes", name), recipe)
     for number, station in enumerate(settings.stations):
         yield from known_recipe(settings, number, station)
         yield from cameras(settings, number, station)
@@ -61,6 +64,23 @@ def devices(settings: Settings) -> Iterator[Disagreement]:
             'with stages.inference.num_gpus at 0: "auto" or "cpu"; or grant each worker a GPU',
             (("stages", "inference", "num_gpus"),),
         )
+
+
+def detector_needs(path: KeyPath, recipe: Recipe) -> Iterator[Disagreement]:
+    """What one detector needs, and the other does not know."""
+    detector = ((*path, "detector"),)
+    if recipe.detector == "patchcore":
+        if recipe.image_size % SIDE_MULTIPLE:
+            allowed = f"a multiple of {SIDE_MULTIPLE} for patchcore"
+            yield Disagreement((*path, "image_size"), recipe.image_size, allowed, detector)
+        return
+    if recipe.tiles != "1x1":
+        yield Disagreement((*path, "tiles"), recipe.tiles, '"1x1" for anomalyclip', detector)
+    for name in ("clip", "prompts"):
+        if getattr(recipe, name) is None:
+            yield Disagreement(
+                (*path, name), None, "the name of weights in the models folder, for anomalyclip", detector
+            )
 
 
 def repeated(path: KeyPath, names: list[str]) -> Iterator[Disagreement]:

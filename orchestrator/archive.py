@@ -1,9 +1,9 @@
-"""The records and events of a line, for commands that read: also while the line is stopped."""
+"""The records and events of a line, for commands: also while the line is stopped."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,16 @@ def reading(loaded: Loaded) -> Iterator[Session]:
                 yield session
         finally:
             database.close()
+
+
+@contextmanager
+def writing(loaded: Loaded) -> Iterator[Session]:
+    """One transaction on a schema this version knows, beside a running line or without one."""
+    with records(loaded) as used:
+        check_schema(used.database_url)
+        database = Database(used.database_url, pool_size=1)
+        with closing(database), database.begin() as session:
+            yield session
 
 
 @contextmanager

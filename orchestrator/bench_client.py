@@ -17,6 +17,7 @@ LEASE_SECONDS: Final = 2.0
 THINK_SECONDS: Final = 0.7
 IDLE_SECONDS: Final = 0.1
 ANSWER_SECONDS: Final = 30.0
+UNANSWERED: Final = 0  # in the place of a status
 FATES: Final = {"decide": 74, "stall": 6, "crash": 6, "late": 6, "release": 3, "repeat": 5}
 """Out of a hundred claims, what becomes of how many."""
 DECISIONS: Final = (
@@ -36,6 +37,7 @@ class Answers:
     accepted: set[str] = field(default_factory=set)
     claim_seconds: list[float] = field(default_factory=list)
     refused: int = 0
+    unanswered: int = 0
 
 
 class Client:
@@ -70,6 +72,8 @@ class Client:
         began = time.perf_counter()
         status, answer = self.post("/api/v1/reviews/claim", wish)
         self.answers.claim_seconds.append(time.perf_counter() - began)
+        if status == UNANSWERED:
+            return None  # perhaps claimed, and nobody knows: it comes back by itself
         if status != 200:
             raise LineRefused(f"a claim was answered {status}: {answer}")
         for lease in answer["reviews"]:
@@ -108,6 +112,8 @@ class Client:
 
     def resolve(self, lease: dict[str, Any], decision: dict[str, Any]) -> None:
         status, answer = self.act(lease, "resolve", {"token": lease["token"], "resolution": decision})
+        if status == UNANSWERED:  # perhaps on record: said again, it is the same decision
+            status, answer = self.act(lease, "resolve", {"token": lease["token"], "resolution": decision})
         if status == 200:
             self.answers.accepted.add(answer["label_id"])
 
@@ -115,12 +121,19 @@ class Client:
         status, answer = self.post(f"/api/v1/reviews/{lease['review_id']}/{what}", body)
         if status == 409:
             self.answers.refused += 1
-        elif status not in (200, 204):
+        elif status not in (200, 204, UNANSWERED):
             raise LineRefused(f"{what} was answered {status}: {answer}")
         return status, answer
 
     def post(self, path: str, body: dict[str, Any]) -> tuple[int, Any]:
-        self.connection.request("POST", path, json.dumps(body), self.headers)
-        answer = self.connection.getresponse()
-        data = answer.read()
+        """The answer; UNANSWERED when none came, whatever became of what was asked."""
+        try:
+            self.connection.request("POST", path, json.dumps(body), self.headers)
+            answer = self.connection.getresponse()
+            data = answer.read()
+        except (OSError, http.client.HTTPException):
+            self.answers.unanswered += 1
+            self.connection.close()
+            self.connection = self.connected()
+            return UNANSWERED, None
         return answer.status, json.loads(data) if data else None

@@ -137,6 +137,7 @@ def report(database: Database, ground: Ground, answers: Sequence[Answers], revie
         "expired_returned": returned(answers),
         "claim_ms": {"p50": round(float(p50), 2), "p99": round(float(p99), 2)},
         "refused": sum(client.refused for client in answers),
+        "unanswered": sum(client.unanswered for client in answers),
     }
 
 

@@ -28,11 +28,20 @@ from orchestrator.running import running_line
 from orchestrator.settings import Settings
 from orchestrator.station import ElpvCamera, FolderCamera
 from orchestrator.valkey import EmbeddedValkey, valkey_binary
+from orchestrator.weights import named_weights
 from storage.auditor import available
 from storage.database import Database
-from storage.errors import AdlineError, NothingRecorded, ServiceFailed, SettingsError, TeachingFailed
+from storage.errors import (
+    AdlineError,
+    ModelError,
+    NothingRecorded,
+    ServiceFailed,
+    SettingsError,
+    TeachingFailed,
+)
 from storage.model_files import check_model
 from storage.overview import deployed, newest_record
+from storage.records import CHAMPION
 from storage.schema import schema_differences
 from workers.retrain.known_good import groups_of, known_good
 
@@ -237,6 +246,7 @@ def on_record(loaded: Loaded) -> Iterator[Finding]:
             yield from in_database(loaded, used.database_url)
     except NothingRecorded:
         yield ok("records", f"none yet in {loaded.home}; the first start makes them")
+        yield from weights(loaded.settings, loaded.settings.used_recipes, loaded.home / "models")
         yield from machine.clock()
     except ServiceFailed as error:
         yield failed("records", str(error), f"see the logs in {loaded.home / 'logs'}")
@@ -257,8 +267,22 @@ def in_database(loaded: Loaded, url: str) -> Iterator[Finding]:
     with closing(database), database.begin() as session:
         models, newest = deployed(session), newest_record(session)
     yield from machine.clock(newest.timestamp() if newest else None)
+    taught = {model["recipe"] for model in models if model["alias"] == CHAMPION}
+    untaught = [recipe for recipe in loaded.settings.used_recipes if recipe not in taught]
+    yield from weights(loaded.settings, untaught, loaded.home / "models")
     for model in models:
         yield model_file(loaded.home / "models", model["recipe"], model["model_version"], model["sha256"])
+
+
+def weights(settings: Settings, untaught: list[str], models: Path) -> Iterator[Finding]:
+    """What the first model of these recipes will stand on."""
+    for name in untaught:
+        try:
+            for stored in named_weights(settings.recipes[name], models):
+                yield ok("weights", f"{name}: {stored.kind} {stored.name}")
+        except ModelError as error:
+            words, _, mend = str(error).partition("; ")
+            yield failed("weights", f"{name}: {words}", mend)
 
 
 def model_file(models: Path, recipe: str, version: str, sha256: str) -> Finding:

@@ -122,8 +122,8 @@ class Doorkeeper:
                 device = secrets.token_urlsafe(32)
             sessions.begin(session, digest(token), name, digest(device), address)
             people.note(session, PeopleFact.SIGNED_IN, name, name, address=address)
-            tries.forgive(session, [tries.key("account", name), tries.key("device", name, digest(device))])
-            tries.give_back(session, tries.key("address", address))
+            mine = (tries.key("account", name), tries.key("device", name, digest(device)))
+            tries.settle(session, mine, shared=tries.key("address", address))
             if self.passwords.is_outdated(hash):
                 people.rehash(session, name, hash, self.passwords.hash(password))
         return Admission(known(user, "session"), token, device)

@@ -25,7 +25,7 @@ from orchestrator.leftovers import forget, record_children, sweep
 from orchestrator.lock import line_lock
 from orchestrator.monitor import Service, ServiceMonitor
 from orchestrator.pipeline import STAGES, TEACHER
-from orchestrator.plan import Place, tasks, teach_task, used_recipes
+from orchestrator.plan import Place, tasks, teach_task
 from orchestrator.running import announced
 from orchestrator.secret import masked_all
 from orchestrator.services import Services, services
@@ -34,6 +34,7 @@ from orchestrator.supervisor import Supervisor, Task
 from orchestrator.tally import Tally
 from orchestrator.users import make_first_admin
 from orchestrator.web import listen, serve
+from orchestrator.weights import missing_weights
 from storage import records
 from storage.code_version import code_version
 from storage.database import Database, migrate
@@ -235,6 +236,7 @@ def line(loaded: Loaded, options: Options, say: Callable[[str], None] = say_noth
         )
         say("starting Postgres, Valkey and Ray")
         starting = stack.enter_context(Entered(ground(loaded, options)))
+        refuse_missing_weights(settings, home / "models", starting)
         stack.callback(supervisor.shutdown)
         supervisor.connect()
         say("bringing the records' schema up to date")
@@ -253,6 +255,17 @@ def open_door(up: Line, options: Options) -> None:
     if not up.signs_in_by_itself:
         with up.database.begin() as session:
             make_first_admin(session, options.tell)
+
+
+def refuse_missing_weights(settings: Settings, models: Path, starting: Entered[Ground]) -> None:
+    """A first model that cannot be made is told before Ray starts; one that is deployed has its own weights."""
+    missing = missing_weights(settings, settings.used_recipes, models)
+    if not missing:
+        return  # the usual case does not wait for the records
+    with starting.result().database.begin() as session:
+        untaught = [error for recipe, error in missing.items() if records.deployed_model(session, recipe) is None]
+    if untaught:
+        raise untaught[0]
 
 
 def bring_up(up: Line, options: Options, say: Callable[[str], None]) -> None:
@@ -291,7 +304,7 @@ def register(loaded: Loaded, used: Services, database: Database, log: EventLog, 
             records.register_station(session, station.name, settings.line.name)
         recipe_ids = {
             name: records.register_recipe(session, name, settings.recipes[name].model_dump(mode="json"))
-            for name in used_recipes(settings)
+            for name in settings.used_recipes
         }
         highest = {station.name: records.highest_trigger_number(session, station.name) for station in settings.stations}
     for station_name, number in highest.items():
@@ -309,7 +322,7 @@ def register(loaded: Loaded, used: Services, database: Database, log: EventLog, 
 def without_model(up: Line) -> list[str]:
     """Recipes that have no model yet; a model whose file was altered stops the start."""
     untaught = []
-    for recipe in used_recipes(up.settings):
+    for recipe in up.settings.used_recipes:
         with up.database.begin() as session:
             version = records.deployed_model(session, recipe)
         if version is None:

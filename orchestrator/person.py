@@ -5,10 +5,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, cast
+from typing import Annotated, Literal, NamedTuple, cast
 
-from fastapi import HTTPException
+from fastapi import Depends, HTTPException
 from fastapi.routing import APIRoute
+from fastapi.security import HTTPBearer
 from starlette.requests import HTTPConnection
 from starlette.routing import BaseRoute
 
@@ -20,6 +21,8 @@ Level = Literal["anybody", "signed-in", "operator", "engineer", "admin"]
 """What a route asks for; "anybody" need not have signed in."""
 Way = Literal["session", "token", "console", "demo"]
 READING = ("GET", "HEAD", "OPTIONS")
+BEARER = HTTPBearer(auto_error=False, description="A token of `adline user token add`; or a cookie, after signing in.")
+"""For OpenAPI: how a program shows who it is. What is shown is looked at by the doorkeeper."""
 
 
 class May(NamedTuple):
@@ -67,28 +70,33 @@ def person(connection: HTTPConnection) -> Person:
 
 
 class Needs:
-    """A dependency: who asks may do this. Auditors may read what anybody may, and write nothing."""
+    """A dependency that says whom a route is for, and by itself lets everybody pass."""
 
     def __init__(self, level: Level) -> None:
         self.level = level
 
     def __call__(self, connection: HTTPConnection) -> Person | None:
-        if self.level == "anybody":
-            return None
-        found = person(connection)
-        if not self.permits(found.role, connection.scope.get("method", "")):
-            logger.warning("%s %s: refused to %s", connection.scope.get("method"), connection.url.path, found)
-            raise HTTPException(403, f"{found.name} is {found.role}; this needs another role: {self.level}")
-        return found
+        return None
 
     def permits(self, role: Role, method: str) -> bool:
         permissions = PERMISSIONS[role]
         return self.level in (permissions.read if method in READING else permissions.write)
 
 
+class NeedsPerson(Needs):
+    """A dependency that lets pass who has signed in and may do this; it is that person."""
+
+    def __call__(self, connection: HTTPConnection, _: Annotated[object, Depends(BEARER)] = None) -> Person:
+        found = person(connection)
+        if not self.permits(found.role, connection.scope.get("method", "")):
+            logger.warning("%s %s: refused to %s", connection.scope.get("method"), connection.url.path, found)
+            raise HTTPException(403, f"{found.name} is {found.role}; this needs another role: {self.level}")
+        return found
+
+
 def needs(level: Level) -> Needs:
-    """The dependency for a route: `Depends(needs("operator"))`."""
-    return Needs(level)
+    """The dependency for a route: `Depends(needs("operator"))`. Auditors may read it in any case, and never write."""
+    return Needs(level) if level == "anybody" else NeedsPerson(level)
 
 
 def declared(route: BaseRoute) -> Needs | None:

@@ -106,7 +106,7 @@ def station_plan(settings: Settings, place: Place, station: Station) -> StationP
         name=station.name,
         recipe=station.recipe,
         recipe_id=place.recipe_ids[station.recipe],
-        image_size=settings.recipes[station.recipe].image_size,
+        image_size=settings.recipes[station.recipe].minimum_side,
         timeout_seconds=max(camera.timeout_seconds for camera in station.cameras),
         trigger_maximum_age_seconds=settings.capture.trigger_maximum_age_seconds,
         back_pressure=settings.capture.back_pressure,
@@ -140,7 +140,7 @@ def inference_arguments(settings: Settings, place: Place, name: str) -> dict[str
         "minimum_free_bytes": settings.images.minimum_free_megabytes << 20,
         "maximum_megapixels": settings.images.maximum_megapixels,
         "minimum_side_pixels": settings.images.minimum_side_pixels,
-        "recipes": {recipe: recipe_plan(settings.recipes[recipe]) for recipe in used_recipes(settings)},
+        "recipes": {recipe: recipe_plan(settings.recipes[recipe]) for recipe in settings.used_recipes},
         "delivery": delivery(
             settings, "inference", name, inference.batch_size, inference.batch_deadline_milliseconds / 1000
         ),
@@ -150,7 +150,7 @@ def inference_arguments(settings: Settings, place: Place, name: str) -> dict[str
 
 
 def recipe_plan(recipe: Recipe) -> RecipePlan:
-    return RecipePlan(image_size=recipe.image_size, sample_rate=recipe.sample_rate)
+    return RecipePlan(image_size=recipe.minimum_side, sample_rate=recipe.sample_rate)
 
 
 def record_tasks(stage: Stage, settings: Settings, place: Place) -> list[Task]:
@@ -188,10 +188,6 @@ def teach_task(settings: Settings, place: Place, recipes: list[str]) -> Task:
         "maximum_megapixels": settings.images.maximum_megapixels,
     }
     return Task(stage=TEACHER.name, name="teach", worker=TEACHER.worker, arguments=arguments)
-
-
-def used_recipes(settings: Settings) -> list[str]:
-    return sorted({station.recipe for station in settings.stations})
 
 
 def taught(recipe: Recipe) -> Mapping[str, Any] | None:

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from orchestrator.section import Folder, Real, Section, Whole
+from orchestrator.section import Folder, Real, Section, Text, Whole, allowed
+
+PUBLISHED_IMAGE_SIZE = 518  # AnomalyCLIP's
+SIDE_MULTIPLE = 32  # PatchCore's backbone halves the image five times
+
+
+FeaturesList = Annotated[tuple[Whole, ...], Field(min_length=1), allowed("a list of rising block numbers")]
 
 
 class FolderTeaching(Section):
@@ -34,15 +40,58 @@ class ElpvTeaching(Section):
     seed: Whole = Field(default=0, ge=0, le=2**32 - 1, description="Makes the choice of cells repeatable.")
 
 
+TileCounts = Annotated[
+    str, Field(pattern=r"^([1-9]|1[0-2])x([1-9]|1[0-2])$"), allowed("ROWSxCOLUMNS such as 2x3, each from 1 to 12")
+]
 AnyTeaching = Annotated[FolderTeaching | ElpvTeaching, Field(discriminator="kind")]
 
 
 class Recipe(Section):
     """What a station does for a product."""
 
-    detector: Literal["patchcore"] = Field(default="patchcore", description="The model that scores the frames.")
-    image_size: Whole = Field(
-        default=256, ge=64, le=1024, multiple_of=32, description="Side of the detector's square input, in pixels."
+    detector: Literal["patchcore", "anomalyclip"] = Field(
+        default="patchcore",
+        description="The model that scores the frames: patchcore learns from known-good parts; anomalyclip inspects "
+        "from the first part on, and better with known-good ones.",
+    )
+    clip: Text | None = Field(
+        default=None,
+        description="CLIP weights of anomalyclip in the models folder, MODEL:TAG of open_clip; `adline model pull` "
+        "gets them.",
+        examples=["ViT-L-14-336:openai"],
+    )
+    prompts: Text | None = Field(
+        default=None,
+        description="Learned prompts of anomalyclip in the models folder; `adline model import` takes them in.",
+        examples=["epoch_15"],
+    )
+    dpam_layer: Annotated[Whole, Field(ge=1, le=100)] | None = Field(
+        default=None,
+        description="The last dpam_layer - 1 blocks of anomalyclip's visual tower have V-V attention. Not set: at the "
+        "published depth, 20 for 24 blocks, 10 for 12.",
+        examples=[20],
+    )
+    features_list: FeaturesList | None = Field(
+        default=None,
+        description="Blocks whose patches anomalyclip scores, counted from 1. Not set: the last.",
+        examples=[[6, 12, 18, 24]],
+    )
+    image_size: Annotated[Whole, allowed("a whole number from 64 to 1024; for patchcore a multiple of 32")] = Field(
+        default=256,
+        ge=64,
+        le=1024,
+        description="Side of the detector's square input, in pixels; anomalyclip takes 518 when not told, and as many "
+        "whole patches as come nearest.",
+    )
+    tiles: TileCounts = Field(
+        default="1x1",
+        description="Overlapping tiles a frame is cut into, each scored at image_size: for defects that vanish when a "
+        "large frame is shrunk to one square. Time to teach and to score grows with their number.",
+    )
+    local_contrast: bool = Field(
+        default=True,
+        description="See each place against its surroundings, whatever the exposure or the shading; false where the "
+        "brightness of the whole part is what tells good from bad.",
     )
     target_false_reject_rate: Real = Field(
         default=0.05, gt=0, lt=0.5, description="Share of known-good parts that the NG threshold may reject."
@@ -58,5 +107,22 @@ class Recipe(Section):
     )
     seed: Whole = Field(default=0, ge=0, le=2**32 - 1, description="Makes teaching repeatable.")
     teach: AnyTeaching | None = Field(
-        default=None, description="What the first model is taught from. Not set: a model must be imported and deployed."
+        default=None,
+        description="What the first model is taught from. Not set: anomalyclip inspects without, and promises nothing "
+        "about false rejects; for patchcore a model must be imported and deployed.",
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def published_size(cls, given: Any) -> Any:
+        """The default side is the detector's own."""
+        if isinstance(given, dict) and given.get("detector") == "anomalyclip":
+            return {"image_size": PUBLISHED_IMAGE_SIZE, **given}
+        return given
+
+    @property
+    def minimum_side(self) -> int:
+        """Pixels a frame keeps on either side when it is decoded."""
+        from workers.detectors.tiles import Tiles  # numpy is heavy: only where it is used
+
+        return Tiles.parse(self.tiles).minimum_side(self.image_size)

@@ -53,9 +53,11 @@ def replayed(session: Session, view: dict[str, Any], home: Path) -> ReplayedView
 def scored(session: Session, view: dict[str, Any], home: Path) -> float:
     from storage.images import decode  # OpenCV and torch are heavy: only where they are used
     from workers.detectors.registry import load
+    from workers.detectors.tiles import WHOLE, Tiles
 
-    size = audit.recipe_configuration(session, view["recipe"], view["recipe_version"])["image_size"]
-    pixels = decode(ImageStore(home / "images").get(view["sha256"]), minimum_side=size, maximum_megapixels=10_000)
+    recipe = audit.recipe_configuration(session, view["recipe"], view["recipe_version"])
+    side = Tiles.parse(recipe.get("tiles", WHOLE)).minimum_side(recipe["image_size"])
+    pixels = decode(ImageStore(home / "images").get(view["sha256"]), minimum_side=side, maximum_megapixels=10_000)
     detector = load(home / "models" / view["model_version"], view["model_sha256"])
     (answer,) = detector.predict([pixels])
     if isinstance(answer, InspectionFailed):

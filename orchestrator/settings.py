@@ -254,3 +254,8 @@ class Settings(Section):
     def agree(self) -> Self:
         check_agreement(self)
         return self
+
+    @property
+    def used_recipes(self) -> list[str]:
+        """The recipes that stations run."""
+        return sorted({station.recipe for station in self.stations})

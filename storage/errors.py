@@ -185,6 +185,10 @@ class ConformanceFailed(ModelError):
     """The model does not compute what the reference case says."""
 
 
+class ThresholdsRefused(ModelError):
+    """The thresholds cannot judge parts."""
+
+
 class TeachingFailed(ModelError):
     """The model could not be taught from the given images."""
 

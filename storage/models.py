@@ -141,6 +141,26 @@ class Deployment(Base):
     reason: Mapped[str]
 
 
+class ThresholdSetting(Base):
+    """Thresholds that a person gave to a model version of a recipe, instead of its own. Append-only."""
+
+    __tablename__ = "threshold_settings"
+    __table_args__ = (
+        CheckConstraint("0 <= ok_threshold AND ok_threshold <= ng_threshold AND ng_threshold <= 1", name="rising"),
+        Index(None, "recipe", "model_version", "id"),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    recipe: Mapped[str]
+    model_version: Mapped[str] = mapped_column(ForeignKey("model_versions.id"))
+    ok_threshold: Mapped[float]
+    ng_threshold: Mapped[float]
+    target_false_reject_rate: Mapped[float | None]  # none: the thresholds were given
+    set_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    set_by: Mapped[str]
+    reason: Mapped[str]
+
+
 class Inspection(Base):
     """One part seen once by one station."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from storage.events import Fact
 from storage.label_models import Decision, RegionKind
@@ -12,7 +12,8 @@ from storage.label_models import Decision, RegionKind
 PRINTABLE = r"^[^\x00-\x1f\x7f]+$"  # Postgres holds no NUL, and no label shows a line break
 Name = Annotated[str, Field(min_length=1, max_length=200, pattern=PRINTABLE)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$", description="SHA-256 of the stored image.")]
-Coordinate = Annotated[float, Field(ge=0, le=65536)]
+Coordinate = Annotated[float, Field(ge=0, le=65536), AfterValidator(lambda value: round(value, 3))]
+"""Pixels, to a thousandth: percentages, as some programs write them, then lead back to the same number."""
 Point = tuple[Coordinate, Coordinate]
 Note = Annotated[str, Field(max_length=4000, pattern=r"^[^\x00]*$")]
 

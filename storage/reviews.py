@@ -68,7 +68,8 @@ CLAIM = (
     + LEASED
 )
 ORDERS = {Policy.OLDEST: "ORDER BY r.opened_at", Policy.UNCERTAIN: "ORDER BY r.margin"}
-OVERDUE = "AND r.opened_at <= clock_timestamp() - :ageing ORDER BY r.opened_at"
+# now() and not clock_timestamp(): only what does not change within a statement can bound an index scan.
+OVERDUE = "AND r.opened_at <= now() - :ageing ORDER BY r.opened_at"
 AMONG = "AND r.id = ANY (CAST(:ids AS uuid[])) ORDER BY array_position(CAST(:ids AS uuid[]), r.id)"
 MINE = "r.id = :id AND r.state = 'open' AND r.holder = :person AND r.token = :token AND r.free_at > clock_timestamp()"
 EXTEND = f"UPDATE reviews r SET free_at = clock_timestamp() + :lease WHERE {MINE} RETURNING {LEASED}"

@@ -14,10 +14,13 @@ from storage.label_models import DefectClass, Label, Region
 from storage.people_rows import SECRET_TABLES, PeopleEvent
 
 APPEND_ONLY = (
-    *("deployments", "frames", "inspections", "model_versions", "predictions", "recipes", "verdicts"),
-    *(row.__tablename__ for row in (DefectClass, Label, Region, PeopleEvent)),
+    *("deployments", "frames", "inspections", "model_versions", "predictions", "recipes", "threshold_settings"),
+    *("verdicts", *(row.__tablename__ for row in (DefectClass, Label, Region, PeopleEvent))),
 )
-VIEWS = ("v_defect_history", "v_model_deployments", "v_operator_decisions", "v_part_history", "v_people_history")
+VIEWS = (
+    *("v_defect_history", "v_model_deployments", "v_operator_decisions", "v_part_history", "v_people_history"),
+    "v_threshold_settings",
+)
 
 
 def schema_differences(url: str) -> list[str]:

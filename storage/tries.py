@@ -31,22 +31,23 @@ def take(session: Session, free: Mapping[str, int]) -> int:
     free: how many tries each key has before there is any wait. Whole and at once, however many try beside each other.
     """
     forget_old(session)
-    keys = sorted(free)  # in one order: two that share keys would otherwise wait for each other for ever
+    keys = sorted(free)
     fresh = [{"key": one, "tries": 0, "tried_at": func.now()} for one in keys]
     session.execute(insert(SignInTry).values(fresh).on_conflict_do_nothing())
-    elapsed = func.extract("epoch", func.clock_timestamp() - SignInTry.tried_at)
-    rows = session.execute(
-        select(SignInTry.key, SignInTry.tries, elapsed.label("elapsed"))
-        .where(SignInTry.key.in_(keys))
-        .order_by(SignInTry.key)
-        .with_for_update()
-    ).all()
-    waits = [wait_seconds(row.tries - free[row.key]) - float(row.elapsed) for row in rows]
+    waits = [wait_seconds(count - free[one]) - elapsed for one, count, elapsed in held(session, keys)]
     if max(waits) > 0:
         return math.ceil(max(waits))
     counted = {"tries": SignInTry.tries + 1, "tried_at": func.clock_timestamp()}
     session.execute(update(SignInTry).where(SignInTry.key.in_(keys)).values(counted))
     return 0
+
+
+def held(session: Session, keys: Iterable[str]) -> list[tuple[str, int, float]]:
+    """Key, tries, and seconds since the last; held to the transaction's end, in one order: nobody waits in a circle."""
+    elapsed = func.extract("epoch", func.clock_timestamp() - SignInTry.tried_at)
+    found = select(SignInTry.key, SignInTry.tries, elapsed.label("elapsed")).where(SignInTry.key.in_(list(keys)))
+    rows = session.execute(found.order_by(SignInTry.key).with_for_update()).all()
+    return [(row.key, row.tries, float(row.elapsed)) for row in rows]
 
 
 def wait_seconds(beyond: int) -> int:
@@ -62,15 +63,20 @@ def first_refusal(session: Session, keys: Iterable[str]) -> bool:
 
 
 def forgive(session: Session, keys: Iterable[str]) -> None:
-    """Forget these tries: the right password was given, or an admin set another."""
+    """Forget these tries: an admin set another password."""
     session.execute(delete(SignInTry).where(SignInTry.key.in_(list(keys))))
+
+
+def settle(session: Session, mine: Iterable[str], shared: str) -> None:
+    """The password was right: forget the tries that were mine, and count this one no more where others try, too."""
+    mine = list(mine)
+    held(session, [*mine, shared])
+    forgive(session, mine)
+    session.execute(
+        update(SignInTry).where(SignInTry.key == shared).values(tries=func.greatest(SignInTry.tries - 1, 0))
+    )
 
 
 def forget_old(session: Session) -> None:
     old = select(SignInTry.key).where(SignInTry.tried_at < func.now() - FORGET).with_for_update(skip_locked=True)
     session.execute(delete(SignInTry).where(SignInTry.key.in_(old)))
-
-
-def give_back(session: Session, one: str) -> None:
-    """The try that was right does not count against its address."""
-    session.execute(update(SignInTry).where(SignInTry.key == one).values(tries=func.greatest(SignInTry.tries - 1, 0)))

@@ -7,7 +7,7 @@ from alembic import op
 from sqlalchemy.dialects.postgresql import JSONB
 
 revision = "0004"
-down_revision = "0002"
+down_revision = "0003"
 branch_labels = None
 depends_on = None
 
@@ -51,6 +51,7 @@ DECISIONS = {
     "supersedes": "The decision this one stands in for; it stays on record.",
     "in_force": "Whether this is the label that holds now.",
 }
+COLUMNS = {"v_part_history": LABELS, "v_defect_history": LABELS, "v_operator_decisions": DECISIONS}
 
 # Embeddings need the extension `vector`. Where it cannot be had, everything but the diverse order works; `adline db
 # migrate` repeats this once an administrator has made it.
@@ -266,11 +267,7 @@ def extend_views() -> None:
         """
     )
     comment("VIEW", "v_operator_decisions", "One row for each decision of a person, undone ones included.")
-    for view, columns in (
-        ("v_part_history", LABELS),
-        ("v_defect_history", LABELS),
-        ("v_operator_decisions", DECISIONS),
-    ):
+    for view, columns in COLUMNS.items():
         for column, meaning in columns.items():
             comment("COLUMN", f"{view}.{column}", meaning)
 

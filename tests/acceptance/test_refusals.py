@@ -55,3 +55,18 @@ def test_a_folder_that_cannot_hold_the_state_is_named(tmp_path: Path) -> None:
     assert code == 1
     assert f"state folder {tmp_path / '.adline'}: File exists" in said and "ADLINE_HOME" in said
     assert "Traceback" not in said
+
+
+def test_weights_that_are_missing_are_told_before_ray_starts(tmp_path: Path) -> None:
+    """The command that gets them is told, too."""
+    (tmp_path / "adline.toml").write_text(
+        '[recipes.a]\ndetector = "anomalyclip"\nclip = "ViT-B/32"\nprompts = "epoch_15"\n'
+        '[[stations]]\nname = "press"\nrecipe = "a"\ntrigger = { kind = "software" }\n'
+        'cameras = [{ kind = "folder", path = "incoming" }]\n'
+    )
+    (tmp_path / "incoming").mkdir()
+    with Adline(tmp_path, "start") as line:
+        assert line.finish() == 1
+        assert "adline model pull ViT-B-32:openai" in line.said() and "Traceback" not in line.said()
+        assert {name for name, _ in line.listening}.isdisjoint({"gcs_server", "raylet"})
+        assert line.left() == []

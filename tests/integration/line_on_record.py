@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 from storage import records
@@ -33,6 +34,8 @@ def write_line(
     *,
     model_sha256: str = "f" * 64,
     scores: dict[str, float] | None = None,
+    metrics: dict[str, Any] | None = None,
+    sample_rate: float = 0.0,
 ) -> list[UUID]:
     """One run of one station over these parts (part_id, lot, verdict, image); their inspections' ids."""
     store = ImageStore(images)
@@ -40,8 +43,9 @@ def write_line(
     with database.begin() as session:
         records.open_run(session, run_id, "line-1", "0.1.0", "plant-pc", {})
         records.register_station(session, "press", "line-1")
-        recipe_id = records.register_recipe(session, "bracket", {"detector": "patchcore", "image_size": IMAGE_SIZE})
-        records.register_model(session, model_version(model_sha256))
+        recipe = {"detector": "patchcore", "image_size": IMAGE_SIZE, "sample_rate": sample_rate}
+        recipe_id = records.register_recipe(session, "bracket", recipe)
+        records.register_model(session, model_version(model_sha256, metrics))
         records.deploy(session, "bracket", MODEL, "anna", "first model")
         decided = [
             decision(store, run_id, recipe_id, number, part, (scores or {}).get(part[0], SCORES[part[2]]))
@@ -51,16 +55,16 @@ def write_line(
     return [event.trigger.inspection_id for event in decided]
 
 
-def model_version(sha256: str) -> ModelVersion:
+def model_version(sha256: str, metrics: dict[str, Any] | None = None, id: str = MODEL) -> ModelVersion:
     return ModelVersion(
-        id=MODEL,
+        id=id,
         recipe="bracket",
         detector="patchcore",
         sha256=sha256,
         configuration={},
         ok_threshold=0.4,
         ng_threshold=0.6,
-        metrics={},
+        metrics=metrics or {},
         code_version="0.1.0",
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -11,6 +12,8 @@ import pytest
 
 from tests.command import Command
 from tests.painted import good_part, write_image, write_painted
+from workers.datasets import labelled_trial
+from workers.detectors.head_configuration import HeadConfiguration
 
 
 @pytest.fixture
@@ -34,6 +37,22 @@ def test_painted_defects_are_told_from_good_parts_and_every_figure_is_there(adli
     assert 0 <= low < high <= 1
     assert report["images_per_second"] > 0 and report["fit_seconds"] > 0
     assert (report["images"], report["anomalies"]) == (24, 16)
+
+
+def test_with_labels_the_figures_of_folds_by_group_are_added(
+    adline: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(labelled_trial, "FOLDS", 2)
+    monkeypatch.setattr(labelled_trial, "SEEDS", 1)
+    monkeypatch.setattr(
+        labelled_trial, "HEAD", HeadConfiguration(image_size=96, folds=2, members=2, width=8, epochs=4, copies=1)
+    )
+    data = write_painted(tmp_path / "painted", taught=60)
+    asked = ("--labels", "20", "--false-reject-rate", "0.3", "--json")
+    assert adline("bench", "detection", "--data", str(data), *asked) == 0
+    found = json.loads(adline.out)["with_labels"]
+    assert found["labels"] == 20 and found["folds"] == 2 and found["seeds"] == [0]
+    assert found["mean"]["image_auroc"] > 0.9 and found["spread"]["image_auroc"] < 0.1
 
 
 def test_the_page_holds_its_pictures_and_fetches_nothing(adline: Command, painted: Path) -> None:
@@ -90,3 +109,11 @@ def test_one_product_of_several_must_be_chosen(adline: Command, tmp_path: Path) 
 def test_an_unknown_detector_is_answered_with_those_there_are(adline: Command, painted: Path) -> None:
     assert adline("bench", "detection", "--data", str(painted), "--detector", "guess") == 1
     assert '"guess"; allowed:' in adline.err
+
+
+def test_anomalyclip_without_its_weights_is_refused(adline: Command, painted: Path) -> None:
+    assert adline("bench", "detection", "--data", str(painted), "--detector", "anomalyclip") == 1
+    assert "not given which CLIP weights and which prompts" in adline.err
+    weights = ("--clip", "ViT-B/32", "--prompts", "epoch_15")
+    assert adline("bench", "detection", "--data", str(painted), "--detector", "anomalyclip", *weights) == 1
+    assert "adline model pull ViT-B-32:openai" in adline.err

@@ -9,9 +9,10 @@ from sklearn.metrics import precision_recall_curve, roc_auc_score
 
 from storage.images import decode
 from workers import elpv
-from workers.detectors.calibration import observed_interval
+from workers.detectors.calibration import calibrate, false_rejects_to_come, observed_interval
 from workers.detectors.detector import Prediction
-from workers.detectors.patchcore import PatchCore, PatchCoreConfiguration, teach
+from workers.detectors.patchcore import PatchCore, PatchCoreConfiguration
+from workers.detectors.patchcore_teaching import teach
 from workers.detectors.registry import use_threads
 
 TAUGHT, SEED = 400, 0
@@ -26,14 +27,14 @@ def detector() -> PatchCore:
 
 @pytest.fixture(scope="module")
 def judged(detector: PatchCore) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Scores, and whether the cell is defective; cells the experts were unsure of have no truth to judge by."""
+    """Raw scores, and whether the cell is defective; cells the experts were unsure of have no truth to judge by."""
     use_threads(1)
     cells = elpv.replayed_cells(
         "mono", shuffled=False, seed=0, taught_cells="mono", taught_count=TAUGHT, taught_seed=SEED
     )
     sure = [cell for cell in cells if cell.probability in (0.0, 1.0)]
     answers = [detector.predict([decode(cell.path.read_bytes())])[0] for cell in sure]
-    scores = [answer.anomaly_score for answer in answers if isinstance(answer, Prediction)]
+    scores = [answer.raw_score for answer in answers if isinstance(answer, Prediction)]
     assert len(scores) == len(sure)
     return np.array(scores), np.array([not cell.good for cell in sure])
 
@@ -53,9 +54,25 @@ def test_the_false_rejects_are_as_many_as_calibration_promised(
     detector: PatchCore, judged: tuple[NDArray[np.float64], NDArray[np.bool_]]
 ) -> None:
     scores, defective = judged
-    rejected = int((scores[~defective] >= detector.ng_threshold).sum())
+    rejected = int((scores[~defective] >= detector.calibration.raw_threshold).sum())
     low, high = detector.calibration.false_reject_interval
     seen = observed_interval(rejected, int((~defective).sum()))
     # What was seen is itself a sample: the two intervals must meet.
     assert seen.low <= high
     assert low <= seen.high
+
+
+def test_unseen_good_cells_are_rejected_as_often_as_promised_however_the_cells_are_drawn(
+    detector: PatchCore, judged: tuple[NDArray[np.float64], NDArray[np.bool_]]
+) -> None:
+    """Real cells, none of which was learned from: some drawn to calibrate on, the others are the parts to come."""
+    raw_scores, defective = judged
+    cells = np.concatenate([detector.calibration.good_raw_scores, raw_scores[~defective]])
+    random = np.random.default_rng(0)
+    kept = []
+    for _ in range(1000):
+        random.shuffle(cells)
+        calibration = calibrate(cells[:80].tolist(), 0.05, 0.05)
+        low, high = false_rejects_to_come(calibration, len(cells) - 80)
+        kept.append(low <= int((cells[80:] >= calibration.raw_threshold).sum()) <= high)
+    assert np.mean(kept) >= 0.95

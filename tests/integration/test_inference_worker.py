@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from storage import records
+from storage import records, thresholds
 from storage.errors import DiskFull, ModelAltered, ModelError, ModelMissing
 from storage.events import FrameCaptured, FrameFacts, InspectionDecided, Verdict
 from storage.images import ImageStore, describe
 from storage.stream import EventLog
+from storage.thresholds import Thresholds
 from tests.facts import MODEL, RECIPE, Plant, frame, model, picture
 from tests.integration.brightness import CRASH, NOT_A_NUMBER, REFUSED, Brightness
 from workers.consumer import Delivery
@@ -172,6 +173,28 @@ def test_thresholds_that_make_no_sense_are_not_used(bench: Bench) -> None:
         assert decided.predictions[0].model_version == MODEL
 
 
+def test_thresholds_that_are_set_judge_the_next_batch_without_loading_the_model_again(bench: Bench) -> None:
+    before = bench.decide(bench.part(100), bench.part(120))
+    set_thresholds(bench.plant, MODEL, Thresholds(0.3, 0.45))
+    after = bench.decide(bench.part(100), bench.part(120))
+    assert [event.verdict for event in before] == ["REVIEW", "REVIEW"]
+    assert [event.verdict for event in after] == ["REVIEW", "NG"]
+    used = [(one.ok_threshold, one.ng_threshold) for event in (*before, *after) for one in event.predictions]
+    assert used == [(0.4, 0.6)] * 2 + [(0.3, 0.45)] * 2
+    assert bench.loaded == [MODEL]
+
+
+def test_thresholds_belong_to_the_model_version_they_were_set_for(bench: Bench) -> None:
+    set_thresholds(bench.plant, MODEL, Thresholds(0.1, 0.2))
+    (first,) = bench.decide(bench.part(100))
+    deploy(bench.plant, "second")
+    (second,) = bench.decide(bench.part(100))
+    with bench.plant.database.begin() as session:
+        records.deploy(session, RECIPE, MODEL, "test", "rolled back")
+    (back,) = bench.decide(bench.part(100))
+    assert [event.verdict for event in (first, second, back)] == ["NG", "REVIEW", "NG"]
+
+
 def test_without_any_usable_model_the_worker_holds_and_judges_nothing(bench: Bench) -> None:
     bench.broken[MODEL] = ModelAltered(Path("first"), "0" * 64, "1" * 64)
     for _ in range(2):
@@ -232,3 +255,10 @@ def deploy(plant: Plant, id: str, **facts: object) -> None:
     with plant.database.begin() as session:
         records.register_model(session, model(id, **facts))
         records.deploy(session, RECIPE, id, "test", "newer")
+
+
+def set_thresholds(plant: Plant, model_version: str, limits: Thresholds) -> None:
+    with plant.database.begin() as session:
+        thresholds.set_thresholds(
+            session, RECIPE, model_version, limits, by="test", reason="tried", target_false_reject_rate=None
+        )

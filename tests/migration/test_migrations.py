@@ -26,6 +26,8 @@ PART = [
     "code_version) VALUES ('m-1', 'bracket', 'patchcore', repeat('b', 64), '{}', 0.4, 0.6, '{}', '1')",
     "INSERT INTO deployments (recipe, alias, model_version, deployed_by, reason) "
     "VALUES ('bracket', 'champion', 'm-1', 'anna', 'first')",
+    "INSERT INTO threshold_settings (recipe, model_version, ok_threshold, ng_threshold, set_by, reason) "
+    "VALUES ('bracket', 'm-1', 0.3, 0.5, 'anna', 'too many escapes')",
     "INSERT INTO inspections (id, run_id, station, recipe_id, part_id, trigger_source, trigger_number, triggered_at) "
     "SELECT '01890000-0000-7000-8000-000000000002', '01890000-0000-7000-8000-000000000001', 'press', id, 'P-1', "
     "'interval', 1, now() FROM recipes",

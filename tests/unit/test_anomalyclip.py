@@ -23,7 +23,7 @@ from tests.unit.naive_anomalyclip import losses as naive_losses
 from tests.unit.tiny_clip import Shape
 from workers.detectors import anomalyclip_losses, conformance, prompts
 from workers.detectors.anomalyclip import AnomalyCLIP, AnomalyCLIPConfig, smooth
-from workers.detectors.forward_cost import build_bare_tower, measure
+from workers.detectors.forward_cost import build_bare_tower, configuration, measure_anomalyclip, measure_patchcore
 
 CASE = Path(__file__).parents[1] / "fixtures" / "reference_case.pt"
 
@@ -258,6 +258,7 @@ def test_smoothing_is_a_gaussian_with_mirrored_edges_even_on_maps_smaller_than_t
     [
         ({"dpam_layer": 26}, "dpam_layer: given 26, allowed 1 to 25"),
         ({"features_list": (25,)}, "features_list: given [25], allowed rising block numbers from 1 to 24"),
+        ({"features_list": (-25,)}, "features_list: given [0], allowed rising block numbers from 1 to 24"),
         ({"features_list": ()}, "features_list: given []"),
         ({"features_list": (12, 6)}, "features_list: given [12, 6]"),
         ({"depth": 13}, "depth: given 13, allowed 1 to 12"),
@@ -276,7 +277,22 @@ def test_the_default_configuration_is_the_published_one() -> None:
     config = AnomalyCLIPConfig()
     assert (config.image_size, config.depth, config.n_ctx, config.t_n_ctx, config.dpam_layer) == (518, 9, 12, 4, 20)
     assert (config.temperature, config.sigma, config.features_list, config.grid) == (0.07, 4.0, (24,), 37)
+    assert (config.activation, config.image_interpolation) == ("quick_gelu", "bicubic")
+    assert (config.position_interpolation, config.compound_precision, config.map_fusion) == (
+        "bilinear",
+        "float16",
+        "sum",
+    )
+    assert (config.class_name, config.normal_template, config.abnormal_template) == ("object", "{}", "damaged {}")
+    assert (config.ln_post_on_image_feature, config.truncate, config.layer_norm_eps) == (False, 4.0, 1e-5)
     assert AnomalyCLIPConfig.from_dict(config.to_dict()) == config
+
+
+@pytest.mark.parametrize("layers", [12, 24, 32])
+def test_the_last_block_is_scored_whatever_the_architecture(layers: int) -> None:
+    assert AnomalyCLIPConfig(vision_layers=layers, dpam_layer=2).features_list == (layers,)
+    assert AnomalyCLIPConfig(vision_layers=layers, dpam_layer=2, features_list=(6, -1)).features_list == (6, layers)
+    assert tiny_clip.model(Shape(vision_layers=layers)).config.features_list == (layers,)
 
 
 def test_a_setting_that_does_not_exist_is_refused() -> None:
@@ -371,5 +387,18 @@ def test_a_device_that_is_not_there_is_told_in_a_sentence() -> None:
 
 
 def test_the_forward_cost_is_measured_beside_the_bare_tower() -> None:
-    cost = measure(tiny_clip.model(image_size=48, dpam_layer=2).config, batch_size=2, rounds=3)
-    assert cost.bare_milliseconds > 0 and cost.anomalyclip_milliseconds > 0 and cost.ratio > 0
+    cost = measure_anomalyclip(tiny_clip.model(image_size=48, dpam_layer=2).config, batch_size=2, rounds=3)
+    assert cost.bare_milliseconds > 0 and cost.detector_milliseconds > 0 and cost.ratio > 0
+
+
+def test_the_forward_cost_of_patchcore_is_measured_beside_its_backbone() -> None:
+    cost = measure_patchcore(rounds=3, image_size=64)
+    assert cost.bare_milliseconds > 0 and cost.detector_milliseconds > 0 and cost.ratio > 0
+
+
+@pytest.mark.parametrize(("shape", "patch", "grid"), [("ViT-B-32", 32, 7), ("ViT-B-16", 16, 14)])
+def test_the_shapes_of_the_benchmark_are_open_clips(shape: str, patch: int, grid: int) -> None:
+    config = configuration(shape)
+    assert (config.patch_size, config.native_grid, config.image_size) == (patch, grid, 224)
+    assert (config.vision_width, config.vision_layers, config.embedding_width) == (768, 12, 512)
+    assert (config.dpam_layer, config.features_list) == (10, (12,))

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
-from collections.abc import Sequence
+import gc
+import tracemalloc
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +12,16 @@ import safetensors.torch
 import torch
 from PIL import Image as Pillow
 
-from storage.errors import ImageUnreadable, ModelAltered, ModelError, ModelMissing, ScoreInvalid
+from storage.errors import ImageUnreadable, ModelAltered, ModelMissing, ScoreInvalid
+from storage.model_files import check_model
 from tests.unit import tiny_clip
+from workers.detectors import registry
 from workers.detectors.anomalyclip import AnomalyCLIPConfig
-from workers.detectors.anomalyclip_detector import AnomalyCLIPDetector
+from workers.detectors.anomalyclip_detector import AnomalyCLIPDetector, ClipFile
 from workers.detectors.anomalyclip_images import preprocess, preprocess_mask
+from workers.detectors.calibration import calibrate
 from workers.detectors.detector import Calibration, Detector, Image, Prediction
+from workers.detectors.good_patches import GoodPatches
 
 CONFIG = AnomalyCLIPConfig(image_size=56)
 
@@ -29,7 +35,17 @@ def build(folder: Path, **choices: Any) -> AnomalyCLIPDetector:
     clip_file = folder / "clip.safetensors"
     safetensors.torch.save_file(tiny_clip.weights(), clip_file)
     shape: dict[str, Any] = {"image_size": 48, "dpam_layer": 2, "features_list": (2, 3)}
-    return AnomalyCLIPDetector(tiny_clip.model(**shape | choices), clip_file, version="v1")
+    return AnomalyCLIPDetector(tiny_clip.model(**shape | choices), ClipFile("ViT-tiny:random", clip_file))
+
+
+def few_shot(folder: Path, **choices: Any) -> AnomalyCLIPDetector:
+    """With six good images in memory and six others to calibrate on."""
+    detector = build(folder, **choices)
+    good = [detector.features([make_image(60, 80, seed)]) for seed in range(100, 112)]
+    memory = GoodPatches.remember([one.patches for one in good[:6]], seed=0)
+    remembering = detector.with_learned(memory=memory)
+    scores = [float(remembering.judge(one).raw_scores) for one in good[6:]]
+    return remembering.with_learned(calibration=calibrate(scores, 0.2, 0.2))
 
 
 @pytest.mark.parametrize(("height", "width"), [(56, 56), (300, 200), (40, 90), (1, 1)])
@@ -128,7 +144,8 @@ def test_the_threshold_is_at_a_half_and_the_order_of_scores_stays(tmp_path: Path
     detector = build(tmp_path)
     frames = [make_image(60, 80, seed) for seed in range(5)]
     raw = sorted(prediction.raw_score for prediction in scored(detector, frames))
-    calibrated = detector.with_calibration(Calibration(tuple(raw), 0.4, 0.2, raw[1], raw[2], raw[2], (0.1, 0.7)))
+    calibration = Calibration(tuple(raw), 0.4, 0.2, raw[1], raw[2], raw[2], (0.1, 0.7))
+    calibrated = detector.with_learned(calibration=calibration)
     scores = sorted((p.raw_score, p.anomaly_score) for p in scored(calibrated, frames))
     assert scores[2][1] == pytest.approx(0.5)
     assert [score for _, score in scores] == sorted(score for _, score in scores)
@@ -143,38 +160,103 @@ def test_text_features_are_computed_once(tmp_path: Path) -> None:
     assert calls == []
 
 
-def test_a_saved_model_scores_the_same_and_its_files_can_be_checked(tmp_path: Path) -> None:
-    detector = build(tmp_path).with_calibration(Calibration((0.1, 0.2), 0.05, 0.05, 0.15, 0.3, 0.25, (0.0, 0.2)))
+@pytest.mark.parametrize("make", [build, few_shot])
+def test_a_saved_model_scores_the_same_and_its_files_can_be_checked(
+    tmp_path: Path, make: Callable[[Path], AnomalyCLIPDetector]
+) -> None:
+    detector = make(tmp_path)
     sha256 = detector.save(tmp_path / "model")
-    loaded = AnomalyCLIPDetector.load(tmp_path / "model", sha256)
-    frame = make_image(60, 80)
-    assert scored(loaded, [frame])[0].anomaly_score == scored(detector, [frame])[0].anomaly_score
+    loaded = registry.load(tmp_path / "model", sha256)
+    assert isinstance(loaded, AnomalyCLIPDetector)
+    check_model(tmp_path / "model", sha256)
+    (ours,), (theirs,) = (scored(one, [make_image(60, 80)]) for one in (detector, loaded))
+    assert (ours.anomaly_score, ours.raw_score) == (theirs.anomaly_score, theirs.raw_score)
+    assert np.array_equal(ours.anomaly_map, theirs.anomaly_map)
     assert loaded.calibration == detector.calibration
     assert loaded.model.config == detector.model.config
+    assert loaded.version == detector.version
     assert detector.save(tmp_path / "model") == sha256
-    assert loaded.save(tmp_path / "model") == sha256
+    assert loaded.save(tmp_path / "again") == sha256
 
 
-@pytest.mark.parametrize("name", ["clip.safetensors", "prompts.safetensors", "model.yaml"])
+def test_the_big_file_of_a_model_is_linked_and_not_stored_again(tmp_path: Path) -> None:
+    detector = build(tmp_path)
+    detector.save(tmp_path / "model")
+    assert (tmp_path / "model" / "clip.safetensors").samefile(detector.clip.path)
+
+
+@pytest.mark.parametrize("name", ["clip.safetensors", "weights.safetensors", "model.yaml"])
 def test_an_altered_file_of_a_model_is_refused(tmp_path: Path, name: str) -> None:
     sha256 = build(tmp_path).save(tmp_path / "model")
     content = bytearray((tmp_path / "model" / name).read_bytes())
     content[-1] ^= 1
     (tmp_path / "model" / name).write_bytes(content)
     with pytest.raises(ModelAltered, match=name):
-        AnomalyCLIPDetector.load(tmp_path / "model", sha256)
+        registry.load(tmp_path / "model", sha256)
 
 
-def test_a_folder_without_a_model_is_told(tmp_path: Path) -> None:
-    with pytest.raises(ModelMissing, match=r"holds no model\.yaml"):
-        AnomalyCLIPDetector.load(tmp_path)
+@pytest.mark.parametrize("name", ["clip.safetensors", "weights.safetensors", "model.yaml"])
+def test_a_model_file_that_went_missing_is_told(tmp_path: Path, name: str) -> None:
+    sha256 = build(tmp_path).save(tmp_path / "model")
+    (tmp_path / "model" / name).unlink()
+    with pytest.raises(ModelMissing, match=name):
+        registry.load(tmp_path / "model", sha256)
 
 
-def test_a_model_file_that_went_missing_is_told(tmp_path: Path) -> None:
-    build(tmp_path).save(tmp_path / "model")
-    (tmp_path / "model" / "prompts.safetensors").unlink()
-    with pytest.raises(ModelMissing, match=r"holds no prompts\.safetensors"):
-        AnomalyCLIPDetector.load(tmp_path / "model")
+def test_good_patches_are_at_no_distance_and_an_odd_patch_is_far_from_them(tmp_path: Path) -> None:
+    detector = few_shot(tmp_path)
+    memory = detector.learned.memory
+    assert memory is not None
+    seen, unseen = (detector.features([make_image(60, 80, seed)]).patches for seed in (100, 500))
+    assert memory.distances(seen).abs().max() < 1e-6
+    assert memory.distances(unseen).max() > 0.01
+    assert memory.distances(unseen).shape == (1, detector.model.config.grid**2)
+
+
+def test_few_shot_scores_weigh_the_prompts_and_the_distance_to_good_patches(tmp_path: Path) -> None:
+    alone, both = build(tmp_path), few_shot(tmp_path)
+    frame = make_image(60, 80, 7)
+    features = alone.features([frame])
+    assert both.learned.memory is not None
+    distances = both.learned.memory.distances(features.patches)
+    (text,), (fused,) = scored(alone, [frame]), scored(both, [frame])
+    assert fused.raw_score == pytest.approx((text.raw_score + float(distances.max())) / 2, abs=1e-6)
+    raw_map, text_map = both.judge(features).raw_maps, alone.judge(features).raw_maps
+    assert not torch.allclose(raw_map, text_map)
+    assert (2 * raw_map - text_map).mean() == pytest.approx(float(distances.mean()), abs=0.02)
+
+
+def test_an_image_that_cannot_be_scored_leaves_the_others_scored(tmp_path: Path) -> None:
+    detector = build(tmp_path)
+    good = make_image(20, 20)
+    first, refused, last = detector.predict([good, np.zeros((0, 8), np.uint8), good])
+    assert isinstance(refused, ImageUnreadable)
+    assert isinstance(first, Prediction) and isinstance(last, Prediction)
+    assert first.raw_score == pytest.approx(last.raw_score, abs=1e-6)
+
+
+@pytest.mark.parametrize("make", [build, few_shot])
+def test_scoring_keeps_nothing_of_the_batches_it_scored(
+    tmp_path: Path, make: Callable[[Path], AnomalyCLIPDetector]
+) -> None:
+    detector, batch = make(tmp_path), [make_image(60, 80, seed) for seed in range(3)]
+
+    def kept(batches: int) -> tuple[int, int]:
+        """Bytes in tensors, and bytes that Python and numpy allocated since it was asked to watch."""
+        for _ in range(batches):
+            detector.predict(batch)
+        gc.collect()
+        tensors = (one for one in gc.get_objects() if issubclass(type(one), torch.Tensor))
+        return sum(one.untyped_storage().nbytes() for one in tensors), tracemalloc.get_traced_memory()[0]
+
+    tracemalloc.start()
+    try:
+        kept(2)
+        few, many = kept(2), kept(20)
+    finally:
+        tracemalloc.stop()
+    assert many[0] == few[0]
+    assert many[1] - few[1] < 3 * 48 * 48 * 4, "less than the maps of one batch, after eighteen more"
 
 
 def test_a_score_that_is_no_number_is_never_given_out(tmp_path: Path) -> None:
@@ -183,11 +265,3 @@ def test_a_score_that_is_no_number_is_never_given_out(tmp_path: Path) -> None:
         detector.model.visual.proj[0, 0] = float("nan")
     (answer,) = detector.predict([make_image(20, 20)])
     assert isinstance(answer, ScoreInvalid) and "nan" in str(answer)
-
-
-def test_a_description_that_cannot_be_read_is_told(tmp_path: Path) -> None:
-    build(tmp_path).save(tmp_path / "model")
-    for text in ("files: [", "detector: anomalyclip\n", "\x0b"):
-        (tmp_path / "model" / "model.yaml").write_text(text)
-        with pytest.raises(ModelError, match="not a model's description"):
-            AnomalyCLIPDetector.load(tmp_path / "model")

@@ -7,15 +7,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+import safetensors
 import safetensors.torch
 import torch
 import yaml
 
 from storage.errors import SettingsError, TeachingFailed
+from storage.model_files import check_model
 from tests.unit import tiny_clip
-from workers.detectors import anomalyclip_losses, augmentation
+from workers.detectors import anomalyclip_losses, augmentation, registry
 from workers.detectors.anomalyclip import AnomalyCLIP
-from workers.detectors.anomalyclip_detector import AnomalyCLIPDetector
+from workers.detectors.anomalyclip_detector import ClipFile
 from workers.detectors.anomalyclip_losses import LossWeights
 from workers.detectors.anomalyclip_training import (
     AD_CLIP,
@@ -26,7 +28,6 @@ from workers.detectors.anomalyclip_training import (
 )
 from workers.detectors.augmentation import Augmentation
 from workers.detectors.detector import Prediction
-from workers.detectors.download import sha256_of
 from workers.detectors.training_checkpoint import EpochRecord
 
 QUICK = Recipe(epochs=12, learning_rate=1e-2)
@@ -122,6 +123,36 @@ def test_a_checkpoint_of_another_recipe_is_not_continued(tmp_path: Path) -> None
         learn_prompts(build(), make_parts(4, seed=3), replace(QUICK, epochs=2, seed=5), tmp_path)
 
 
+def test_a_checkpoint_of_another_model_is_not_continued(tmp_path: Path) -> None:
+    learn_prompts(build(), make_parts(4, seed=3), replace(QUICK, epochs=1), tmp_path)
+    with pytest.raises(TeachingFailed, match=r"belongs to another training \(model: was .*'n_ctx': 12"):
+        learn_prompts(build(n_ctx=5), make_parts(4, seed=3), replace(QUICK, epochs=2), tmp_path)
+
+
+def test_a_checkpoint_whose_tensors_have_other_shapes_is_told(tmp_path: Path) -> None:
+    learn_prompts(build(), make_parts(4, seed=3), replace(QUICK, epochs=1), tmp_path)
+    file = tmp_path / "checkpoint.safetensors"
+    with safetensors.safe_open(file, framework="pt") as kept:
+        notes, tensors = kept.metadata(), {key: kept.get_tensor(key) for key in kept.keys()}
+    tensors["learned.ctx_pos"] = torch.zeros(1, 1, 5, 64)
+    del tensors["learned.compound_prompts_text.1"]
+    safetensors.torch.save_file(tensors, file, metadata=notes)
+    told = r"compound_prompts_text.1: given None, needed \(4, 64\); ctx_pos: given \(1, 1, 5, 64\), needed \(1, 1, 12"
+    with pytest.raises(TeachingFailed, match=told):
+        learn_prompts(build(), make_parts(4, seed=3), replace(QUICK, epochs=2), tmp_path)
+
+
+@pytest.mark.parametrize(("content", "told"), [(b"cut", "is damaged"), (None, "is no checkpoint of a training")])
+def test_a_file_that_is_no_checkpoint_is_told(tmp_path: Path, content: bytes | None, told: str) -> None:
+    file = tmp_path / "checkpoint.safetensors"
+    if content is None:
+        safetensors.torch.save_file({"ctx_pos": torch.zeros(1)}, file)
+    else:
+        file.write_bytes(content)
+    with pytest.raises(TeachingFailed, match=told):
+        learn_prompts(build(), make_parts(4, seed=3), replace(QUICK, epochs=1), tmp_path)
+
+
 def test_only_the_prompts_are_learned(tmp_path: Path) -> None:
     model = build()
     frozen = {key: w.clone() for key, w in model.state_dict().items() if not key.startswith("prompt_learner.")}
@@ -152,24 +183,22 @@ def test_a_training_leaves_a_model_folder_that_scores_and_can_be_checked(tmp_pat
     told: list[str] = []
     outcome = train(
         build(),
-        clip_file,
+        ClipFile("ViT-tiny:random", clip_file),
         make_parts(8, seed=1),
         replace(AD_CLIP, epochs=2),
-        tmp_path / "model",
-        version="20261123_V1_casting",
+        tmp_path,
         held_out=make_parts(6, seed=2),
         report=lambda record, epochs: told.append(f"{record.epoch}/{epochs}"),
     )
     assert told == ["1/2", "2/2"]
-    assert (tmp_path / "model" / "curves.png").read_bytes().startswith(b"\x89PNG")
+    assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
     description = yaml.safe_load((tmp_path / "model" / "model.yaml").read_text())
     assert description["training"]["recipe"]["optimiser"] == "adamw"
     assert description["training"]["samples"] == 8
-    assert outcome.sha256 == sha256_of(tmp_path / "model" / "model.yaml")
-    assert description["files"]["prompts.safetensors"] == sha256_of(tmp_path / "model" / "prompts.safetensors")
-    loaded = AnomalyCLIPDetector.load(tmp_path / "model", outcome.sha256)
+    loaded = registry.load(tmp_path / "model", outcome.sha256)
+    check_model(tmp_path / "model", outcome.sha256)
     image = make_parts(1, seed=9)[0].image
-    assert loaded.version == "20261123_V1_casting"
+    assert loaded.version == outcome.detector.version
     (found,), (wanted,) = loaded.predict([image]), outcome.detector.predict([image])
     assert isinstance(found, Prediction) and isinstance(wanted, Prediction)
     assert found.raw_score == wanted.raw_score

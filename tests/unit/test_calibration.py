@@ -9,6 +9,7 @@ from workers.detectors.calibration import (
     anomaly_score,
     calibrate,
     false_reject_interval,
+    false_rejects_to_come,
     observed_interval,
     parts_needed,
     percentile,
@@ -89,6 +90,16 @@ def test_the_percentile_is_the_share_of_known_good_parts_that_score_lower() -> N
     assert [percentile(calibration, raw) for raw in (-1.0, 25.0, 49.5)] == [0.0, 50.0, 100.0]
     grouped = calibrate([0.0, 1.0, 2.0, 3.0], 0.5, 0.1, ["a", "a", "a", "b"])
     assert percentile(grouped, 2.5) == pytest.approx(50.0)
+
+
+def test_the_rejects_of_parts_to_come_are_as_many_as_said_in_nineteen_cases_of_twenty() -> None:
+    random = np.random.default_rng(5)
+    kept = []
+    for _ in range(1000):
+        calibration = calibrate(random.normal(size=60).tolist(), 0.1, 0.05)
+        low, high = false_rejects_to_come(calibration, 200)
+        kept.append(low <= (random.normal(size=200) >= calibration.raw_threshold).sum() <= high)
+    assert 0.945 <= np.mean(kept) <= 0.985
 
 
 def test_more_parts_give_a_narrower_interval() -> None:

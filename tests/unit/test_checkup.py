@@ -20,6 +20,7 @@ from orchestrator.configuration import Loaded, load_settings
 from orchestrator.settings import Settings
 from storage.errors import ServiceFailed
 from storage.model_files import artefact_sha256
+from tests.unit import tiny_weights
 
 PROJECT = Path(__file__).parents[2] / "pyproject.toml"
 
@@ -204,3 +205,14 @@ def test_whatever_fails_says_how_to_mend_it(tmp_path: Path) -> None:
     findings = list(line.check_up(tmp_path / "adline.toml", {}))
     assert findings[-1].check == "configuration" and findings[-1].state == "failed"
     assert all(finding.mend for finding in findings if finding.state != "ok")
+
+
+def test_weights_that_a_recipe_names_are_looked_for(tmp_path: Path) -> None:
+    text = '[recipes.a]\ndetector = "anomalyclip"\nclip = "ViT-tiny:random"\nprompts = "tiny-prompts"\n'
+    settings = loaded(tmp_path, text).settings
+    found = only(line.weights(settings, ["a"], tmp_path / "models"))
+    assert found.state == "failed" and found.detail.startswith("a: ViT-tiny:random: there are no such clip weights")
+    assert found.mend.startswith("get them with `adline model pull ViT-tiny:random`")
+    tiny_weights.store_clip(tmp_path / "models")
+    tiny_weights.store_prompts(tmp_path / "models")
+    assert [one.state for one in line.weights(settings, ["a"], tmp_path / "models")] == ["ok", "ok"]

@@ -163,3 +163,10 @@ def test_stages_are_found_by_name(tmp_path: Path) -> None:
     assert settings.stages["capture"].num_gpus == 0
     with pytest.raises(KeyError):
         settings.stages["model_dump"]
+
+
+def test_the_default_image_size_is_the_detectors_own(tmp_path: Path) -> None:
+    weights = 'detector = "anomalyclip"\nclip = "ViT-L/14@336px"\nprompts = "epoch_15"\n'
+    text = f"[recipes.a]\n[recipes.b]\n{weights}[recipes.c]\n{weights}image_size = 336\n"
+    recipes = load(tmp_path, text).settings.recipes
+    assert [recipe.image_size for recipe in recipes.values()] == [256, 518, 336]

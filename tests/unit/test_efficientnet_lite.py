@@ -9,8 +9,9 @@ import torch
 
 from storage.errors import ImageUnreadable, ModelAltered, ModelMissing
 from workers.detectors.detector import Image
-from workers.detectors.efficientnet_lite import EfficientNetLite, preprocess, read_weights, weights_path
+from workers.detectors.efficientnet_lite import EfficientNetLite, build, preprocess, read_weights, weights_path
 from workers.detectors.efficientnet_lite0 import EfficientNetLite0
+from workers.detectors.efficientnet_onnx import OnnxNetwork
 
 
 def noise(*shape: int) -> Image:
@@ -104,3 +105,13 @@ def test_folding_the_norms_changes_nothing_that_matters() -> None:
         wanted = plain.eval()(torch.from_numpy(preprocess(image, 96)).permute(2, 0, 1)[None])
     for found, expected in zip(EfficientNetLite(96).features(image), wanted, strict=True):
         assert float((found - expected[0]).abs().max()) < 1e-3
+
+
+@pytest.mark.parametrize("size", [64, 96, 256])
+def test_onnx_runtime_computes_what_torch_does(size: int) -> None:
+    network = build()
+    pixels = torch.from_numpy(preprocess(noise(size, size, 3), size)).permute(2, 0, 1)
+    with torch.inference_mode():
+        expected = network(pixels[None])
+    for stage, wanted in zip(OnnxNetwork(network, size)(pixels), expected, strict=True):
+        assert (stage - wanted[0]).abs().max() <= 2e-5 * wanted.abs().max()

@@ -3,14 +3,17 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
 import yaml
 
 from storage.errors import ImageUnreadable, ModelAltered, ModelError, ModelMissing, ScoreInvalid, TeachingFailed
+from workers.detectors import artefact
 from workers.detectors.detector import Image, Prediction
-from workers.detectors.patchcore import PatchCore, PatchCoreConfiguration, teach
+from workers.detectors.patchcore import PatchCore, PatchCoreConfiguration
+from workers.detectors.patchcore_teaching import teach
 from workers.detectors.registry import load
 from workers.detectors.registry import teach as teach_by_name
 
@@ -47,13 +50,14 @@ def test_a_scratch_scores_above_the_threshold_and_a_good_part_below(detector: Pa
     assert good.anomaly_score < detector.ng_threshold <= bad.anomaly_score
 
 
-def test_the_map_is_highest_where_the_scratch_is(detector: PatchCore) -> None:
+def test_the_map_is_highest_where_the_scratch_is() -> None:
+    detector = teach([good_part(number) for number in range(30)], configuration=replace(CONFIGURATION, image_size=128))
     (bad,) = scored(detector, scratched(100))
     row, column = np.unravel_index(int(bad.anomaly_map.argmax()), bad.anomaly_map.shape)
-    assert bad.anomaly_map.shape == (4, 4)
+    assert bad.anomaly_map.shape == (8, 8)
     assert bad.anomaly_map.dtype == np.float32
-    assert row in (1, 2)
-    assert column in (1, 2)
+    assert row in (2, 3, 4)
+    assert column in (2, 3, 4)
 
 
 def test_a_score_does_not_depend_on_the_batch(detector: PatchCore) -> None:
@@ -127,7 +131,7 @@ def test_an_image_that_cannot_be_scored_fails_alone(detector: PatchCore) -> None
 
 def test_a_score_that_is_not_a_number_is_that_images_failure(detector: PatchCore) -> None:
     poisoned = detector.tensors | {"centre": torch.full_like(detector.tensors["centre"], torch.nan)}
-    broken = PatchCore(CONFIGURATION, poisoned, detector.calibration, detector.created_at, detector.backbone)
+    broken = PatchCore(CONFIGURATION, poisoned, detector.calibration, detector.created_at, detector.eye)
     (answer,) = broken.predict([good_part(101)])
     assert isinstance(answer, ScoreInvalid)
 
@@ -162,8 +166,39 @@ def test_a_taught_image_that_is_none_is_named_by_its_number() -> None:
         teach([good_part(0), np.zeros((0, 4), np.uint8)], configuration=CONFIGURATION)
 
 
+def large_part(number: int, *, scratch: bool = False) -> Image:
+    """A cloudy surface on a large frame; in a square of 64 pixels a scratch is smaller than a pixel."""
+    random = np.random.default_rng(number)
+    clouds = cv2.resize(random.normal(0, 12, (48, 64)).astype(np.float32), (1024, 768), interpolation=cv2.INTER_CUBIC)
+    surface = 110 + clouds + random.normal(0, 3, (768, 1024))
+    if scratch:
+        row, column = random.integers(20, 720), random.integers(20, 980)
+        surface[row : row + 20, column : column + 4] += 60
+    return surface.clip(0, 255).astype(np.uint8)
+
+
+def test_a_small_scratch_on_a_large_frame_is_found_in_tiles_and_lost_without() -> None:
+    torch.set_num_threads(1)
+    caught = {}
+    for tiles in ("1x1", "6x8"):
+        configuration = replace(CONFIGURATION, tiles=tiles, bank_size=2000)
+        detector = teach([large_part(number) for number in range(24)], configuration=configuration, seed=3)
+        answers = scored(detector, *(large_part(100 + number, scratch=True) for number in range(6)))
+        caught[tiles] = sum(answer.anomaly_score >= detector.ng_threshold for answer in answers)
+        assert answers[0].anomaly_map.shape == ((4, 4) if tiles == "1x1" else (19, 25))
+    assert caught["6x8"] == 6 > caught["1x1"] + 3
+
+
+def test_a_model_of_another_version_is_refused(detector: PatchCore, tmp_path: Path) -> None:
+    sha256 = detector.save(tmp_path)
+    saved = artefact.read(tmp_path, sha256)
+    older = {key: value for key, value in saved.configuration.items() if key != "local_contrast"}
+    with pytest.raises(ModelError, match=r"another version of adline \(local_contrast differ\); teach it anew"):
+        PatchCore.restore(replace(saved, configuration=older))
+
+
 def test_an_unknown_detector_is_answered_with_those_there_are() -> None:
-    with pytest.raises(ModelError, match=r'"guess"; allowed: patchcore'):
+    with pytest.raises(ModelError, match=r'"guess"; allowed: anomalyclip, patchcore'):
         teach_by_name("guess", [], image_size=64, target_false_reject_rate=0.1, review_share=0.1, seed=0)
 
 

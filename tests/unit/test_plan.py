@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from orchestrator.pipeline import STAGES, TEACHER, Stage
-from orchestrator.plan import Place, tasks, teach_task, used_recipes
+from orchestrator.plan import Place, tasks, teach_task
 from orchestrator.settings import Settings
 from orchestrator.supervisor import Task
 from storage import events
@@ -53,7 +53,7 @@ def settings(tmp_path: Path) -> Settings:
 
 @pytest.fixture
 def place(settings: Settings, tmp_path: Path) -> Place:
-    ids = {name: number for number, name in enumerate(used_recipes(settings), 1)}
+    ids = {name: number for number, name in enumerate(settings.used_recipes, 1)}
     return Place(tmp_path, "redis://localhost", "postgresql://localhost/x", new_id(), ids)
 
 

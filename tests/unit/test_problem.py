@@ -27,8 +27,8 @@ from tests.unit.configuration_files import STATION, load, problems
         ("recipes = []", "adline.toml:1: recipes is []; allowed: a table"),
         ("[recipes.Bad_Name]", "adline.toml:1: recipes.Bad_Name is no name; allowed: a name of lower-case letters"),
         (
-            "[recipes.a]\nimage_size = 100",
-            "adline.toml:2: recipes.a.image_size is 100; allowed: a whole number from 64",
+            "[recipes.a]\nimage_size = 32",
+            "adline.toml:2: recipes.a.image_size is 32; allowed: a whole number from 64",
         ),
         ("recipes.a.teach.kind = 'x'", 'adline.toml:1: recipes.a.teach.kind is "x"; allowed: "folder" or "elpv"'),
         ("recipes.a.teach.cells = 'x'", 'adline.toml:1: recipes.a.teach.kind is missing; allowed: "folder" or "elpv"'),
@@ -137,6 +137,9 @@ FOLDER = 'kind = "folder"\npath = "p"'
         (station(""), "stations.0.cameras"),
         ("record.give_up_seconds = 15", "record.give_up_seconds"),
         ('inference.device = "cuda:0"', "inference.device"),
+        ("[recipes.a]\nimage_size = 100", "recipes.a.image_size"),
+        ('[recipes.a]\ndetector = "anomalyclip"\nclip = "ViT-B/32"', "recipes.a.prompts"),
+        ('[recipes.a]\ndetector = "anomalyclip"\nprompts = "epoch_15"', "recipes.a.clip"),
     ],
 )
 def test_settings_that_disagree_are_answered_with_the_path_of_one(tmp_path: Path, text: str, problem: str) -> None:

@@ -31,7 +31,8 @@ from workers.detectors import clip_catalogue, prompts, weights
 from workers.detectors.anomalyclip import AnomalyCLIP, AnomalyCLIPConfig
 from workers.detectors.anomalyclip_detector import AnomalyCLIPDetector
 from workers.detectors.clip_catalogue import Source
-from workers.detectors.weight_files import WeightFile, WeightKind
+from workers.detectors.weight_files import WeightFile
+from workers.detectors.weight_folder import WeightKind, find_clip
 
 TINY = "ViT-tiny-of-tests"
 NAME = f"{TINY}:random"
@@ -118,7 +119,7 @@ def test_pulled_weights_are_checked_stored_and_found(publisher: tuple[type[Publi
     source = Source(url, "open_clip_model.safetensors", sha256(server.content))
     stored = weights.pull(NAME, tmp_path / "models", lambda *step: told.append(step), source)
     assert told[-1] == (len(server.content), len(server.content))
-    found = weights.find_clip(NAME, tmp_path / "models")
+    found = find_clip(NAME, tmp_path / "models")
     assert found == stored
     assert found.choices["activation"] == "quick_gelu"
     expected = tiny_clip.weights()
@@ -144,7 +145,7 @@ def test_an_interrupted_download_goes_on_where_it_stopped(
         weights.pull(NAME, tmp_path / "models", source=source)
     weights.pull(NAME, tmp_path / "models", source=source)
     assert server.ranges == [None, "bytes=1000000-"]
-    assert weights.find_clip(NAME, tmp_path / "models").load().keys() == tiny_clip.weights().keys()
+    assert find_clip(NAME, tmp_path / "models").load().keys() == tiny_clip.weights().keys()
 
 
 def test_a_download_whose_last_byte_had_arrived_is_not_fetched_again(
@@ -164,7 +165,7 @@ def test_a_download_with_another_hash_is_thrown_away(publisher: tuple[type[Publi
         weights.pull(NAME, tmp_path / "models", source=Source(url, "open_clip_model.safetensors", "0" * 64))
     assert [path for path in (tmp_path / "models").rglob("*") if path.is_file()] == []
     with pytest.raises(WeightsMissing):
-        weights.find_clip(NAME, tmp_path / "models")
+        find_clip(NAME, tmp_path / "models")
 
 
 def test_a_plant_without_a_network_is_told_what_to_do(tmp_path: Path) -> None:
@@ -328,9 +329,11 @@ def test_published_prompts_and_clip_weights_together_make_a_detector(clip_file: 
     stored = weights.import_file(tmp_path / "epoch_15.pth", tmp_path / "models")
     assert (stored.kind, stored.name) == (WeightKind.PROMPTS, "epoch_15")
     assert stored.choices == {"n_ctx": 12, "depth": 3, "t_n_ctx": 4}
-    detector = AnomalyCLIPDetector.from_store(tmp_path / "models", NAME, "epoch_15", image_size=32)
+    detector = AnomalyCLIPDetector.from_folder(tmp_path / "models", NAME, "epoch_15", image_size=32)
     assert torch.equal(detector.model.prompt_learner.ctx_pos, learned["ctx_pos"])
     assert detector.model.config.activation == "quick_gelu"
+    rounded = AnomalyCLIPDetector.from_folder(tmp_path / "models", NAME, "epoch_15", side_near=37)
+    assert (rounded.image_size, detector.image_size) == (40, 32)
 
 
 def test_prompts_learned_on_another_clip_do_not_make_a_detector(clip_file: Path, tmp_path: Path) -> None:
@@ -338,15 +341,15 @@ def test_prompts_learned_on_another_clip_do_not_make_a_detector(clip_file: Path,
     weights.import_file(clip_file, tmp_path / "models", NAME)
     weights.import_file(tmp_path / "epoch_15.pth", tmp_path / "models")
     with pytest.raises(ModelShapeWrong, match="learned on another CLIP"):
-        AnomalyCLIPDetector.from_store(tmp_path / "models", NAME, "epoch_15", image_size=32)
+        AnomalyCLIPDetector.from_folder(tmp_path / "models", NAME, "epoch_15", image_size=32)
 
 
 def test_a_detector_without_weights_says_which_command_gets_them(clip_file: Path, tmp_path: Path) -> None:
     with pytest.raises(WeightsMissing, match="adline model pull ViT-L-14-336:openai"):
-        AnomalyCLIPDetector.from_store(tmp_path / "models", "ViT-L/14@336px", "epoch_15")
+        AnomalyCLIPDetector.from_folder(tmp_path / "models", "ViT-L/14@336px", "epoch_15")
     weights.import_file(clip_file, tmp_path / "models", NAME)
     with pytest.raises(WeightsMissing, match=r"adline model import epoch_N\.pth"):
-        AnomalyCLIPDetector.from_store(tmp_path / "models", NAME, "epoch_15")
+        AnomalyCLIPDetector.from_folder(tmp_path / "models", NAME, "epoch_15")
 
 
 def test_stored_weights_that_were_altered_are_refused(clip_file: Path, tmp_path: Path) -> None:
@@ -355,7 +358,7 @@ def test_stored_weights_that_were_altered_are_refused(clip_file: Path, tmp_path:
     content[-1] ^= 1
     stored.file.write_bytes(content)
     with pytest.raises(ModelAltered, match="the model was altered"):
-        weights.find_clip(NAME, tmp_path / "models").load()
+        find_clip(NAME, tmp_path / "models").load()
 
 
 class Attack:

@@ -16,15 +16,17 @@ from workers.datasets.sample import Dataset
 CLASS_FIGURES = ("images", "image_auroc", "image_ap", "f1_best", "recall", "pixel_auroc", "aupro")
 
 
-def benchmark_page(dataset: Dataset, trial: Trial, report: Report, warnings: Sequence[str]) -> str:
+def benchmark_page(dataset: Dataset, trial: Trial, report: Report) -> str:
     threshold = trial.detector.ng_threshold
-    whole = [(name, told(value)) for name, value in report.items() if not isinstance(value, dict)]
+    told_elsewhere = ("classes", "peer", "warnings")
+    whole = [(name, told(value)) for name, value in report.items() if name not in told_elsewhere]
     by_class = [(name, *(found[one] for one in CLASS_FIGURES)) for name, found in report["classes"].items()]
     return page(
         f"{report['detector']} on {dataset.root.absolute().name}",
-        *map(warning, warnings),
+        *map(warning, report["warnings"]),
         section("Figures", table(("figure", "value"), whole)),
         section("Defect classes, each against all good images", table(("class", *CLASS_FIGURES), by_class)),
+        *([section("Beside it", table(("figure", "value"), list(report["peer"].items())))] if "peer" in report else []),
         section("Curves", plot(curves(trial.judgements))),
         section("Scores", plot(histograms(trial.judgements, threshold))),
         gallery(dataset, trial.judgements, threshold),

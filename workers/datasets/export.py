@@ -50,9 +50,11 @@ def export(dataset: Dataset, out: Path, format: str) -> list[str]:
     if layout.needs_labels:
         check_labelled(dataset, format)
     samples = layout.placed(dataset)
+    files = sources(dataset, samples)
     partial = out.with_name(f".{out.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)  # left by an export that was interrupted
-    copy(dataset, samples, partial)
+    for target, source in files.items():
+        copy(source, partial / target)
     for write in (*layout.tables, *BESIDE):
         write(partial, samples)
     partial.rename(out)
@@ -69,17 +71,22 @@ def check_labelled(dataset: Dataset, format: str) -> None:
                 raise Place(dataset.file(sample.path)).wrong(what, None, f"{allowed}, for the format {format}")
 
 
-def copy(dataset: Dataset, samples: Sequence[Sample], out: Path) -> None:
-    """The files of each sample to where its new path says; a mask may belong to several."""
-    sources: dict[str, str] = {}
+def sources(dataset: Dataset, samples: Sequence[Sample]) -> dict[str, Path]:
+    """Which file goes to which path; a mask may belong to several images."""
+    found: dict[str, Path] = {}
     for before, after in zip(dataset.samples, samples, strict=True):
-        for source, target in ((before.path, after.path), (before.mask, after.mask)):
-            if source is None or target is None:
+        for path, target in ((before.path, after.path), (before.mask, after.mask)):
+            if path is None or target is None:
                 continue
-            if sources.setdefault(target, source) != source:
-                raise Place(dataset.file(source)).wrong("name", target, f"a name that {sources[target]} does not need")
-            (out / target).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(dataset.file(source), out / target)
+            source = dataset.file(path)
+            if found.setdefault(target, source) != source:
+                raise Place(source).wrong("name", target, f"a name that {found[target]} does not need")
+    return found
+
+
+def copy(source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(source, target)
 
 
 def lost(dataset: Dataset) -> list[str]:

@@ -14,6 +14,7 @@ from workers.datasets.folds import group_of
 from workers.datasets.sample import Dataset, Sample
 from workers.datasets.truth import pixels
 from workers.detectors import registry
+from workers.detectors.anomalyclip_teaching import Source
 from workers.detectors.detector import Detector, Image, Prediction
 
 Progress = Callable[[str], None]
@@ -28,6 +29,8 @@ class Teaching:
     target_false_reject_rate: float
     review_share: float
     seed: int = 0
+    weights: Source | None = None
+    """Those the detector stands on, where it brings none of its own."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,7 @@ def attempt(dataset: Dataset, teaching: Teaching, progress: Progress) -> Trial:
         review_share=teaching.review_share,
         seed=teaching.seed,
         groups=[group_of(sample) for sample in taught],
+        weights=teaching.weights,
         progress=lambda done: progress(f"taught {done} of {len(taught)}"),
     )
     fit_seconds = time.perf_counter() - started

@@ -72,9 +72,8 @@ class AnomalyCLIPConfig:
 
     # the image side
     dpam_layer: int = 20  # the last dpam_layer - 1 blocks have the V-V path; 1 = none
-    features_list: tuple[int, ...] = (
-        24,
-    )  # blocks, counted from 1, whose patch tokens are scored; as the published scripts
+    # blocks, counted from 1 or back from -1, whose patch tokens are scored; the published scripts take the last
+    features_list: tuple[int, ...] = (-1,)
     ln_post_on_image_feature: bool = False  # CLIP does, AnomalyCLIP does not
 
     # the scores
@@ -84,7 +83,8 @@ class AnomalyCLIPConfig:
     truncate: float = 4.0
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "features_list", tuple(self.features_list))
+        taps = (tap + self.vision_layers + 1 if tap < 0 else tap for tap in self.features_list)
+        object.__setattr__(self, "features_list", tuple(taps))
         object.__setattr__(self, "mean", tuple(self.mean))
         object.__setattr__(self, "std", tuple(self.std))
         problems = [problem for wrong, problem in self._rules() if wrong]
@@ -147,14 +147,13 @@ class AnomalyCLIPConfig:
     def for_clip(cls, clip: Weights, **choices: Any) -> Self:
         """The configuration of these CLIP weights; what the shapes do not tell (activation, head widths) is a choice.
 
-        Unless chosen: DPAM at the published relative depth (20 of 24 blocks, 10 of 12), the last block's patch tokens,
-        and the multiple of the patch size nearest to 518 pixels.
+        Unless chosen: DPAM at the published relative depth (20 of 24 blocks, 10 of 12) and the multiple of the patch
+        size nearest to 518 pixels.
         """
         shape = _clip_shape(clip)
         layers, patch = shape["vision_layers"], shape["patch_size"]
         recommended = {
             "dpam_layer": max(1, round(layers * 20 / 24)),
-            "features_list": (layers,),
             "image_size": max(1, round(518 / patch)) * patch,
             "depth": min(cls.depth, shape["text_layers"]),
         }

@@ -17,14 +17,14 @@ from torch import Tensor
 from storage.errors import SettingsError, TeachingFailed
 from workers.detectors import anomalyclip_losses, augmentation, training_checkpoint, training_curves
 from workers.detectors.anomalyclip import AnomalyCLIP, AnomalyCLIPConfig, ImageFeatures, unit_length
-from workers.detectors.anomalyclip_detector import AnomalyCLIPDetector
+from workers.detectors.anomalyclip_detector import AnomalyCLIPDetector, ClipFile, Learned
 from workers.detectors.anomalyclip_images import preprocess, preprocess_mask
 from workers.detectors.anomalyclip_losses import Losses, LossWeights
 from workers.detectors.augmentation import Augmentation
 from workers.detectors.detector import Image
 from workers.detectors.training_checkpoint import EpochRecord
 
-CURVES_FILE = "curves.png"
+CURVES_FILE, MODEL_FOLDER = "curves.png", "model"
 
 
 @dataclass(frozen=True)
@@ -100,24 +100,23 @@ class TrainingOutcome:
 
 def train(
     model: AnomalyCLIP,
-    clip_file: Path,
+    clip: ClipFile,
     samples: Sequence[TrainingSample],
     recipe: Recipe,
     folder: Path,
-    version: str,
     held_out: Sequence[TrainingSample] = (),
     report: EpochReport = _no_report,
 ) -> TrainingOutcome:
-    """Learn the prompts and write checkpoint, curves, safetensors and model.yaml into the folder.
+    """Learn the prompts; write checkpoint and curves into the folder, and the model into its own folder in there.
 
     A training that was interrupted goes on from its last finished epoch when called again, and ends at the weights it
     would have ended at.
     """
     history = learn_prompts(model, samples, recipe, folder, held_out, report)
     training_curves.draw(history, folder / CURVES_FILE)
-    detector = AnomalyCLIPDetector(model, clip_file, version)
     told = {"recipe": _plain(recipe), "samples": len(samples), "held_out": len(held_out), "final": asdict(history[-1])}
-    return TrainingOutcome(detector, detector.save(folder, training=told), tuple(history))
+    detector = AnomalyCLIPDetector(model, clip, Learned(training=told))
+    return TrainingOutcome(detector, detector.save(folder / MODEL_FOLDER), tuple(history))
 
 
 def learn_prompts(

@@ -1,9 +1,11 @@
-"""A model on disk: weights.safetensors and model.yaml, known by one SHA-256. Nothing is ever unpickled."""
+"""A model on disk: weights.safetensors, model.yaml and files it shares, known by one SHA-256; nothing is unpickled."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+import os
+import shutil
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ import yaml
 from torch import Tensor
 
 from storage.errors import ModelAltered, ModelError, ModelMissing
+from storage.model_files import file_sha256
 from workers.detectors.detector import Calibration, Configuration
 
 WEIGHTS, DESCRIPTION = "weights.safetensors", "model.yaml"
@@ -33,6 +36,9 @@ class Artefact:
     code_version: str
     created_at: str
     tensors: Mapping[str, Tensor]
+    shared: Mapping[str, Path] = field(default_factory=dict)
+    """Large files that several models have in common, by their name in the folder: a CLIP's weights."""
+    training: dict[str, Any] = field(default_factory=dict)
 
 
 def weights_sha256(tensors: Mapping[str, Tensor]) -> str:
@@ -45,58 +51,87 @@ def serialised(tensors: Mapping[str, Tensor]) -> bytes:
 
 
 def write(artefact: Artefact, folder: Path) -> str:
-    """Write both files; return the artefact's SHA-256."""
-    weights = serialised(artefact.tensors)
-    described = {
+    """Write and link all files; return the artefact's SHA-256."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, source in artefact.shared.items():
+            link_or_copy(source, folder / name)
+        weights = serialised(artefact.tensors)
+        hashes = {WEIGHTS: sha256(weights).hexdigest(), **shared_hashes(folder, artefact.shared)}
+        description = described(artefact, hashes)
+        (folder / WEIGHTS).write_bytes(weights)
+        (folder / DESCRIPTION).write_bytes(description)
+    except OSError as error:
+        raise ModelError(f"{folder}: the model cannot be written: {error.strerror}") from error
+    return manifest_sha256({**hashes, DESCRIPTION: sha256(description).hexdigest()})
+
+
+def described(artefact: Artefact, hashes: Mapping[str, str]) -> bytes:
+    """What model.yaml says."""
+    facts = {
         "format": FORMAT,
         "detector": artefact.detector,
         "created_at": artefact.created_at,
         "code_version": artefact.code_version,
-        "files": {WEIGHTS: {"sha256": sha256(weights).hexdigest()}},
+        "files": {name: {"sha256": digest} for name, digest in hashes.items()},
         "backbone": artefact.backbone,
         "configuration": artefact.configuration,
         "preprocessing": artefact.preprocessing,
         "thresholds": artefact.thresholds,
         "calibration": plain(artefact.calibration),
+        "training": artefact.training,
     }
-    description = yaml.safe_dump(described, sort_keys=False, allow_unicode=True).encode()
+    return yaml.safe_dump(facts, sort_keys=False, allow_unicode=True).encode()
+
+
+def link_or_copy(source: Path, target: Path) -> None:
+    """The same file under a second name, or a copy where the file system has no links: a retraining a night does not
+    store a gigabyte a night."""
+    if target.exists() and target.samefile(source):
+        return
+    target.unlink(missing_ok=True)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / WEIGHTS).write_bytes(weights)
-        (folder / DESCRIPTION).write_bytes(description)
-    except OSError as error:
-        raise ModelError(f"{folder}: the model cannot be written: {error.strerror}") from error
-    return manifest_sha256({WEIGHTS: weights, DESCRIPTION: description})
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
 
 
 def read(folder: Path, expected_sha256: str) -> Artefact:
-    """The artefact, from the very bytes whose hash was checked."""
+    """The artefact, from the very bytes whose hash was checked; shared files are hashed where they are."""
     files = {name: contents(folder / name) for name in (WEIGHTS, DESCRIPTION)}
-    if manifest_sha256(files) != expected_sha256:
-        raise altered(folder, files, expected_sha256)
-    return parsed(folder, files)
+    recorded = recorded_hashes(files[DESCRIPTION])
+    shared = [name for name in recorded if name != WEIGHTS]
+    hashes = {name: sha256(data).hexdigest() for name, data in files.items()} | shared_hashes(folder, shared)
+    if manifest_sha256(hashes) != expected_sha256:
+        raise altered(folder, hashes, recorded, expected_sha256)
+    return parsed(folder, files, shared)
 
 
-def manifest_sha256(files: Mapping[str, bytes]) -> str:
-    """The hash of what `sha256sum model.yaml weights.safetensors` prints."""
-    lines = (f"{sha256(data).hexdigest()}  {name}\n" for name, data in sorted(files.items()))
+def shared_hashes(folder: Path, names: Iterable[str]) -> dict[str, str]:
+    return {name: file_sha256(folder / name) for name in names}
+
+
+def manifest_sha256(hashes: Mapping[str, str]) -> str:
+    """The hash of what `sha256sum *` prints in the model's folder."""
+    lines = (f"{digest}  {name}\n" for name, digest in sorted(hashes.items()))
     return sha256("".join(lines).encode()).hexdigest()
 
 
-def altered(folder: Path, files: Mapping[str, bytes], expected_sha256: str) -> ModelAltered:
-    """Name the weights when the description, which holds their hash, disowns them; else the description."""
-    found = sha256(files[WEIGHTS]).hexdigest()
-    wanted = recorded_weights_sha256(files[DESCRIPTION])
-    if wanted is not None and wanted != found:
-        return ModelAltered(folder / WEIGHTS, wanted, found)
-    return ModelAltered(folder / DESCRIPTION, expected_sha256, manifest_sha256(files))
+def altered(folder: Path, hashes: Mapping[str, str], recorded: Mapping[str, str], expected_sha256: str) -> ModelAltered:
+    """Name the file that the description, which holds the others' hashes, disowns; else the description."""
+    for name, wanted in recorded.items():
+        if wanted != hashes[name]:
+            return ModelAltered(folder / name, wanted, hashes[name])
+    return ModelAltered(folder / DESCRIPTION, expected_sha256, manifest_sha256(hashes))
 
 
-def recorded_weights_sha256(description: bytes) -> str | None:
+def recorded_hashes(description: bytes) -> dict[str, str]:
+    """The other files' hashes by name; what is no description has none, and its own hash will tell."""
     try:
-        return str(yaml.safe_load(description)["files"][WEIGHTS]["sha256"])
-    except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError):
-        return None
+        files = yaml.safe_load(description)["files"]
+        return {Path(name).name: str(file["sha256"]) for name, file in files.items()}
+    except (yaml.YAMLError, UnicodeDecodeError, AttributeError, KeyError, TypeError):
+        return {}
 
 
 def contents(path: Path) -> bytes:
@@ -108,21 +143,23 @@ def contents(path: Path) -> bytes:
         raise ModelError(f"{path}: the model's file cannot be read: {error.strerror}") from error
 
 
-def parsed(folder: Path, files: Mapping[str, bytes]) -> Artefact:
+def parsed(folder: Path, files: Mapping[str, bytes], shared: Iterable[str]) -> Artefact:
     try:
-        described = yaml.safe_load(files[DESCRIPTION])
-        if described["format"] != FORMAT:
-            raise ModelError(f"{folder / DESCRIPTION}: format is {described['format']}; this version reads {FORMAT}")
+        facts = yaml.safe_load(files[DESCRIPTION])
+        if facts["format"] != FORMAT:
+            raise ModelError(f"{folder / DESCRIPTION}: format is {facts['format']}; this version reads {FORMAT}")
         return Artefact(
-            detector=described["detector"],
-            configuration=described["configuration"],
-            preprocessing=described["preprocessing"],
-            backbone=described["backbone"],
-            calibration=calibration(described["calibration"]),
-            thresholds=described["thresholds"],
-            code_version=described["code_version"],
-            created_at=described["created_at"],
+            detector=facts["detector"],
+            configuration=facts["configuration"],
+            preprocessing=facts["preprocessing"],
+            backbone=facts["backbone"],
+            calibration=calibration(facts["calibration"]),
+            thresholds=facts["thresholds"],
+            code_version=facts["code_version"],
+            created_at=facts["created_at"],
             tensors=safetensors.torch.load(files[WEIGHTS]),
+            shared={name: folder / name for name in shared},
+            training=facts.get("training", {}),
         )
     except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError, safetensors.SafetensorError) as error:
         raise ModelError(f"{folder}: not a model this version knows: {error}") from error

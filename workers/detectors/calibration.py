@@ -17,13 +17,19 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import betaincinv
 
 from storage.errors import TeachingFailed
 from workers.detectors.detector import Calibration
 
 CONFIDENCE = 0.95
 SMALLEST_SPREAD = 1e-6  # of the threshold; a camera that shows one picture gives held-out scores without a spread
+
+
+class Counts(NamedTuple):
+    """From and to, both included."""
+
+    low: int
+    high: int
 
 
 class Interval(NamedTuple):
@@ -101,6 +107,30 @@ def spread(calibration: Calibration) -> float:
     return max(calibration.raw_threshold - calibration.raw_centre, smallest)
 
 
+def promised(calibration: Calibration) -> str:
+    """What may be said of false rejects, in a sentence."""
+    if not calibration.good_raw_scores:
+        return "zero-shot, no known-good part seen: nothing is promised about false rejects"
+    target, parts = calibration.target_false_reject_rate, held_out_parts(calibration)
+    low, high = calibration.false_reject_interval
+    return (
+        f"at most {target:.3g} of good parts are rejected on average, {low:.3g} to {high:.3g} with {CONFIDENCE:.0%} "
+        f"confidence; calibrated on {parts} held-out good ones"
+    )
+
+
+def held_out_parts(calibration: Calibration) -> int:
+    """Parts, not images."""
+    return len(set(calibration.good_parts)) or len(calibration.good_raw_scores)
+
+
+def rejected_parts(calibration: Calibration, ng_threshold: float) -> float:
+    """How many of the held-out good parts score at or above this anomaly_score; a part's images share its one."""
+    scores = anomaly_score(calibration, np.asarray(calibration.good_raw_scores))
+    share = weights(np.asarray(calibration.good_parts or range(len(scores))))
+    return float(share[scores >= ng_threshold].sum())
+
+
 def parts_needed(target_false_reject_rate: float) -> int:
     """The fewest held-out good parts whose worst score can be a threshold for this rate."""
     if not 0 < target_false_reject_rate < 1:
@@ -132,13 +162,31 @@ def above(score: float) -> float:
 
 def false_reject_interval(parts: int, rank: int, confidence: float = CONFIDENCE) -> Interval:
     """Where the false-reject rate of the parts to come lies, known from the held-out parts alone."""
+    from scipy.special import betaincinv  # half a second to import
+
     tail = (1 - confidence) / 2
     low, high = betaincinv(parts + 1 - rank, rank, [tail, 1 - tail])
     return Interval(float(low), float(high))
 
 
+def false_rejects_to_come(calibration: Calibration, parts: int, confidence: float = CONFIDENCE) -> Counts:
+    """How many of so many good parts to come are rejected, whatever the distribution of their scores.
+
+    The false_reject_interval is that of the long run; a shift's rejects also scatter around their rate.
+    """
+    from scipy.stats import betabinom
+
+    count = held_out_parts(calibration)
+    rank = rank_of(count, calibration.target_false_reject_rate)
+    tail = (1 - confidence) / 2
+    low, high = betabinom.ppf([tail, 1 - tail], parts, count + 1 - rank, rank)
+    return Counts(int(low), int(high))
+
+
 def observed_interval(rejected: int, parts: int, confidence: float = CONFIDENCE) -> Interval:
     """Clopper-Pearson: where the rate lies when so many of these good parts were rejected."""
+    from scipy.special import betaincinv
+
     tail = (1 - confidence) / 2
     low = 0.0 if rejected == 0 else float(betaincinv(rejected, parts - rejected + 1, tail))
     high = 1.0 if rejected == parts else float(betaincinv(rejected + 1, parts - rejected, 1 - tail))

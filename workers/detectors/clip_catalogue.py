@@ -11,25 +11,10 @@ from open_clip.constants import HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME
 from open_clip.pretrained import get_pretrained_cfg, list_pretrained_tags_by_model
 
 from storage.errors import DownloadFailed, ModelConfigurationWrong
+from workers.detectors.clip_name import ClipName, spelled
 
 PLAIN_VISION = {"image_size", "layers", "width", "head_width", "patch_size", "mlp_ratio", "patch_dropout"}
 PLAIN_TEXT = {"context_length", "vocab_size", "width", "heads", "layers", "mlp_ratio"}
-
-
-@dataclass(frozen=True)
-class ClipName:
-    """An open_clip model and the tag of its weights, written MODEL:TAG."""
-
-    model: str
-    tag: str
-
-    def __str__(self) -> str:
-        return f"{self.model}:{self.tag}"
-
-    @property
-    def folder(self) -> str:
-        """The name as a folder."""
-        return f"{self.model}.{self.tag}"
 
 
 @dataclass(frozen=True)
@@ -43,14 +28,11 @@ class Source:
 
 def parse(name: str) -> ClipName:
     """Read MODEL:TAG, MODEL (OpenAI's weights) or OpenAI's own spelling, such as ViT-L/14@336px."""
-    model, _, tag = name.partition(":")
-    model = re.sub(r"@(\d+)px$", r"-\1", model.replace("/", "-"))
-    if open_clip.get_model_config(model) is None:
+    clip = spelled(name)
+    if open_clip.get_model_config(clip.model) is None:
         vits = [known for known in open_clip.list_models() if re.fullmatch(r"ViT-[BLHg]-\d+(-\d+)?", known)]
         raise ModelConfigurationWrong(f"{name}: not a model of open_clip; allowed for example {', '.join(vits)}")
-    if not re.fullmatch(r"[\w.-]*", tag):
-        raise ModelConfigurationWrong(f"{name}: given the tag {tag!r}, allowed letters, digits, '_', '-' and '.'")
-    return ClipName(model, tag or "openai")
+    return clip
 
 
 def shape(name: ClipName) -> dict[str, Any]:

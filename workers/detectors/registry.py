@@ -9,8 +9,9 @@ from typing import Protocol
 import cv2
 import torch
 
-from storage.errors import ModelError
-from workers.detectors import artefact, patchcore
+from storage.errors import ModelConfigurationWrong, ModelError
+from workers.detectors import anomalyclip_teaching, artefact, patchcore, patchcore_teaching, supervised
+from workers.detectors.anomalyclip_detector import AnomalyCLIPDetector
 from workers.detectors.artefact import Artefact
 from workers.detectors.detector import Detector, Image
 
@@ -21,7 +22,11 @@ class Kind(Protocol):
     def restore(self, saved: Artefact, device: str = "cpu") -> Detector: ...
 
 
-DETECTORS: dict[str, Kind] = {patchcore.PatchCore.name: patchcore.PatchCore}
+DETECTORS: dict[str, Kind] = {
+    patchcore.PatchCore.name: patchcore.PatchCore,
+    AnomalyCLIPDetector.name: AnomalyCLIPDetector,
+    supervised.SupervisedDetector.name: supervised.SupervisedDetector,
+}
 
 
 def use_threads(count: int) -> None:
@@ -38,15 +43,42 @@ def teach(
     target_false_reject_rate: float,
     review_share: float,
     seed: int,
+    tiles: str = "1x1",
+    local_contrast: bool = True,
     groups: Sequence[str] | None = None,
     progress: Callable[[int], None] | None = None,
+    weights: anomalyclip_teaching.Source | None = None,
 ) -> Detector:
-    """Teach a detector of this name from known-good images; those of one part have the same of the groups."""
+    """Teach a detector of this name from known-good images; those of one part have the same of the groups.
+
+    weights: those it stands on, where it brings none of its own.
+    """
     kind(detector)
+    if detector == supervised.SupervisedDetector.name:
+        raise ModelConfigurationWrong(
+            "supervised: taught from labels, on top of a detector taught from known-good parts"
+        )
+    if detector == AnomalyCLIPDetector.name:
+        if weights is None:
+            raise ModelConfigurationWrong("anomalyclip: not given which CLIP weights and which prompts it stands on")
+        return anomalyclip_teaching.teach(
+            images,
+            weights,
+            image_size=image_size,
+            target_false_reject_rate=target_false_reject_rate,
+            review_share=review_share,
+            seed=seed,
+            groups=groups,
+            progress=progress,
+        )
     configuration = patchcore.PatchCoreConfiguration(
-        image_size=image_size, target_false_reject_rate=target_false_reject_rate, review_share=review_share
+        image_size=image_size,
+        tiles=tiles,
+        local_contrast=local_contrast,
+        target_false_reject_rate=target_false_reject_rate,
+        review_share=review_share,
     )
-    return patchcore.teach(images, groups=groups, configuration=configuration, seed=seed, progress=progress)
+    return patchcore_teaching.teach(images, groups=groups, configuration=configuration, seed=seed, progress=progress)
 
 
 def load(folder: Path, expected_sha256: str, device: str = "cpu") -> Detector:

@@ -56,13 +56,39 @@ def resume(
     file = folder / CHECKPOINT_FILE
     if not file.is_file():
         return []
-    with safetensors.safe_open(file, framework="pt") as kept:
-        notes = kept.metadata()
-        tensors = {key: kept.get_tensor(key) for key in kept.keys()}  # safe_open is no mapping
+    notes, tensors = _read(file)
     _check_terms(file, notes["terms"], terms)
+    _check_tensors(file, tensors, learned)
     _restore_learned(learned, tensors)
     _restore_optimiser(optimiser, tensors)
     return [EpochRecord(**record) for record in json.loads(notes["history"])]
+
+
+def _read(file: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
+    try:
+        with safetensors.safe_open(file, framework="pt") as kept:
+            notes = kept.metadata() or {}
+            tensors = {key: kept.get_tensor(key) for key in kept.keys()}  # safe_open is no mapping
+    except safetensors.SafetensorError as error:
+        raise TeachingFailed(f"{file} is damaged: {error}; remove it to begin anew") from error
+    missing = [name for name in ("history", "terms") if name not in notes]
+    if missing:
+        raise TeachingFailed(f"{file} is no checkpoint of a training: it has no {', '.join(missing)}")
+    return notes, tensors
+
+
+def _check_tensors(file: Path, tensors: Mapping[str, Tensor], learned: nn.Module) -> None:
+    kept = {
+        key.removeprefix("learned."): tuple(one.shape) for key, one in tensors.items() if key.startswith("learned.")
+    }
+    needed = {name: tuple(parameter.shape) for name, parameter in learned.named_parameters()}
+    if kept != needed:
+        wrong = [
+            f"{name}: given {kept.get(name)}, needed {needed.get(name)}"
+            for name in sorted(kept.keys() | needed.keys())
+            if kept.get(name) != needed.get(name)
+        ]
+        raise TeachingFailed(f"{file} holds tensors of other shapes: {'; '.join(wrong[:3])}")
 
 
 def _as_text(terms: Mapping[str, Any]) -> str:

@@ -7,7 +7,6 @@ import warnings
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 
 import safetensors.torch
@@ -16,13 +15,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from storage.errors import WeightsUnreadable
-
-
-class WeightKind(StrEnum):
-    """What a file of weights holds."""
-
-    CLIP = "clip"
-    PROMPTS = "prompts"
+from workers.detectors.weight_folder import WeightKind
 
 
 @dataclass(frozen=True)
@@ -107,3 +100,15 @@ def _tensors(path: Path, state: Mapping[str, object]) -> dict[str, Tensor]:
 
 def _first_keys(weights: Mapping[str, Tensor]) -> str:
     return ", ".join(sorted(weights)[:3]) + ", ..."
+
+
+def load_float(file: Path) -> dict[str, Tensor]:
+    """The tensors of a safetensors file in float32; ids stay whole numbers.
+
+    Copied, because where a tensor lies in the file decides its alignment, and that the last bit of a product.
+    """
+    tensors = safetensors.torch.load_file(file)
+    return {
+        key: tensor.to(torch.float32, copy=True) if tensor.is_floating_point() else tensor
+        for key, tensor in tensors.items()
+    }

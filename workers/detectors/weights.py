@@ -1,61 +1,35 @@
-"""The weights of a plant: pulled or imported once into the models folder, found and checked there afterwards."""
+"""How weights get into the models folder: pulled or imported once, checked, kept as safetensors."""
 
 from __future__ import annotations
 
 import os
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import safetensors.torch
-import torch
 import yaml
 from torch import Tensor
 
-from storage.errors import DownloadFailed, ModelAltered, ModelConfigurationWrong, WeightsMissing, WeightsUnreadable
+from storage.errors import DownloadFailed, ModelConfigurationWrong, WeightsMissing, WeightsUnreadable
 from workers.detectors import clip_catalogue, weight_files
 from workers.detectors.anomalyclip import AnomalyCLIPConfig, check_numbers, describe_prompts
-from workers.detectors.clip_catalogue import ClipName, Source
+from workers.detectors.clip_catalogue import Source
+from workers.detectors.clip_name import ClipName
 from workers.detectors.download import ProgressReport, download, sha256_of
-from workers.detectors.weight_files import WeightFile, WeightKind
+from workers.detectors.weight_files import WeightFile
+from workers.detectors.weight_folder import (
+    DESCRIPTION_FILE,
+    WEIGHTS_FILE,
+    StoredWeights,
+    WeightKind,
+    find_clip,
+    folder_of,
+    offline_instruction,
+)
 
-WEIGHTS_FILE, DESCRIPTION_FILE = "weights.safetensors", "weights.yaml"
 OPENAI_VITS = ("ViT-B-32", "ViT-B-16", "ViT-L-14", "ViT-L-14-336")
-
-
-@dataclass(frozen=True)
-class StoredWeights:
-    """Weights in the models folder."""
-
-    kind: WeightKind
-    name: str
-    file: Path
-    sha256: str
-    choices: dict[str, Any]
-    """CLIP: the settings of AnomalyCLIPConfig that the shapes do not tell. Prompts: their lengths and depth."""
-
-    def load(self) -> dict[str, Tensor]:
-        """The tensors in float32 (ids stay whole numbers), after checking the file's SHA-256."""
-        if not self.file.is_file():
-            raise WeightsMissing(f"{self.file}: is gone; pull or import {self.name} again")
-        found = sha256_of(self.file)
-        if found != self.sha256:
-            raise ModelAltered(self.file, self.sha256, found)
-        return load_float(self.file)
-
-
-def load_float(file: Path) -> dict[str, Tensor]:
-    """The tensors of a safetensors file in float32; ids stay whole numbers.
-
-    Copied, because where a tensor lies in the file decides its alignment, and that the last bit of a product.
-    """
-    tensors = safetensors.torch.load_file(file)
-    return {
-        key: tensor.to(torch.float32, copy=True) if tensor.is_floating_point() else tensor
-        for key, tensor in tensors.items()
-    }
 
 
 def _no_report(here: int, total: int | None) -> None:
@@ -87,15 +61,7 @@ def _find_intact(clip: ClipName, models_folder: Path) -> StoredWeights | None:
         stored = find_clip(str(clip), models_folder)
     except WeightsMissing:
         return None
-    return stored if stored.file.is_file() and sha256_of(stored.file) == stored.sha256 else None
-
-
-def offline_instruction(clip: ClipName) -> str:
-    """How weights get to a plant without a network."""
-    return (
-        f"without a network here: run `adline model pull {clip}` on a machine that has one and copy its models folder, "
-        f"or fetch the file there, carry it over and run `adline model import FILE --name {clip}`"
-    )
+    return stored if sha256_of(stored.file) == stored.sha256 else None
 
 
 def import_file(path: Path, models_folder: Path, name: str | None = None) -> StoredWeights:
@@ -109,12 +75,12 @@ def import_file(path: Path, models_folder: Path, name: str | None = None) -> Sto
         kept = {
             key: value for key, value in content.weights.items() if not key.startswith("compound_prompt_projections.")
         }
-        return _store(content.kind, name or path.stem, kept, describe_prompts(kept), path, models_folder)
+        return store(content.kind, name or path.stem, kept, describe_prompts(kept), path, models_folder)
     clip = clip_catalogue.parse(name) if name else recognise(path, content)
     choices = clip_catalogue.choices(clip)
     shape = AnomalyCLIPConfig.for_clip(content.weights, **choices)  # says what is wrong with unfit weights
     _check_model(clip, shape)
-    return _store(content.kind, str(clip), content.weights, choices, path, models_folder)
+    return store(content.kind, str(clip), content.weights, choices, path, models_folder)
 
 
 def recognise(path: Path, content: WeightFile) -> ClipName:
@@ -172,7 +138,7 @@ def _shape(config: AnomalyCLIPConfig) -> dict[str, int]:
     return {name: getattr(config, name) for name in names}
 
 
-def _store(
+def store(
     kind: WeightKind,
     name: str,
     weights: Mapping[str, Tensor],
@@ -180,7 +146,8 @@ def _store(
     origin: Path,
     models_folder: Path,
 ) -> StoredWeights:
-    folder = _folder(kind, name, models_folder)
+    """Keep weights under their name; choices: what neither their shapes nor their names tell."""
+    folder = folder_of(kind, name, models_folder)
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / WEIGHTS_FILE
     # Written aside and renamed, description last: weights that are found are whole.
@@ -199,33 +166,3 @@ def _store(
         os.replace(Path(aside) / WEIGHTS_FILE, file)
         os.replace(Path(aside) / DESCRIPTION_FILE, folder / DESCRIPTION_FILE)
     return StoredWeights(kind, name, file, sha256, choices)
-
-
-def find_clip(name: str, models_folder: Path) -> StoredWeights:
-    """CLIP weights in the models folder, by MODEL:TAG."""
-    clip = clip_catalogue.parse(name)
-    how = f"get them with `adline model pull {clip}`; {offline_instruction(clip)}"
-    return _find(WeightKind.CLIP, str(clip), models_folder, how)
-
-
-def find_prompts(name: str, models_folder: Path) -> StoredWeights:
-    """Learned prompts in the models folder."""
-    how = f"import published ones with `adline model import epoch_N.pth --name {name}`, or train them"
-    return _find(WeightKind.PROMPTS, name, models_folder, how)
-
-
-def _find(kind: WeightKind, name: str, models_folder: Path, how: str) -> StoredWeights:
-    folder = _folder(kind, name, models_folder)
-    try:
-        text = (folder / DESCRIPTION_FILE).read_text(encoding="utf-8")
-    except FileNotFoundError as error:
-        raise WeightsMissing(f"{name}: there are no such {kind} weights in {models_folder}; {how}") from error
-    description = yaml.safe_load(text)
-    return StoredWeights(kind, name, folder / WEIGHTS_FILE, description["sha256"], description["choices"])
-
-
-def _folder(kind: WeightKind, name: str, models_folder: Path) -> Path:
-    safe = name.replace(":", ".")
-    if not safe or safe.startswith(".") or "/" in safe or "\\" in safe:
-        raise ModelConfigurationWrong(f"{name}: not a name for weights; allowed letters, digits, '_', '-', '.' and ':'")
-    return models_folder / kind.value / safe

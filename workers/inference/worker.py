@@ -6,15 +6,16 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from math import isfinite
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from sqlalchemy.orm import Session
 
-from storage import records
+from storage import records, thresholds
 from storage.database import Database
 from storage.errors import ImageSizeRefused, InspectionFailed, ModelError, ModelMissing, ScoreInvalid
 from storage.events import (
@@ -28,6 +29,7 @@ from storage.events import (
 from storage.images import ImageStore, decode
 from storage.models import ModelVersion
 from storage.stream import Entry, EventLog
+from storage.thresholds import Thresholds
 from workers.consumer import Consumer, Delivery, Status
 from workers.detectors.detector import Detector, Image, Prediction
 from workers.hot import HotFrames, hot_key
@@ -40,13 +42,15 @@ logger = logging.getLogger(__name__)
 LOOK_SECONDS = 1.0  # how often the deployments table is asked; a notification is only a hint
 
 Load = Callable[[Path, str], Detector]
+Deployed = tuple[ModelVersion, Thresholds]
 
 
 @dataclass(frozen=True)
 class Champion:
-    """A loaded model and the row that deployed it."""
+    """A loaded model, its row, and the thresholds it is judged by."""
 
     version: ModelVersion
+    thresholds: Thresholds
     detector: Detector
 
 
@@ -63,8 +67,8 @@ class Champions:
         if time.monotonic() < self.look_at:
             return
         with self.database.begin() as session:
-            wanted = {recipe: records.deployed_model(session, recipe) for recipe in self.recipes}
-        failures = [failure for recipe, version in wanted.items() if (failure := self.tried(recipe, version))]
+            wanted = {recipe: deployed(session, recipe) for recipe in self.recipes}
+        failures = [failure for recipe, found in wanted.items() if (failure := self.tried(recipe, found))]
         if self.complete:
             self.look_at = time.monotonic() + LOOK_SECONDS
         if failures:
@@ -74,22 +78,33 @@ class Champions:
     def complete(self) -> bool:
         return set(self.loaded) == set(self.recipes)
 
-    def tried(self, recipe: str, version: ModelVersion | None) -> ModelError | None:
+    def tried(self, recipe: str, wanted: Deployed | None) -> ModelError | None:
         """Each recipe for itself: one that cannot be loaded keeps no other from its model."""
         try:
-            self.use(recipe, version)
+            self.use(recipe, wanted)
         except ModelError as error:
             return error
         return None
 
-    def use(self, recipe: str, version: ModelVersion | None) -> None:
-        if version is None:
+    def use(self, recipe: str, wanted: Deployed | None) -> None:
+        if wanted is None:
             raise ModelMissing(f"recipe {recipe}: no model is deployed yet")
+        version, limits = wanted
         current = self.loaded.get(recipe)
         if current is None or current.version.id != version.id:
-            refuse_thresholds(version)
-            self.loaded[recipe] = Champion(version, self.load(self.models / version.id, version.sha256))
+            refuse_thresholds(version.id, limits)
+            self.loaded[recipe] = Champion(version, limits, self.load(self.models / version.id, version.sha256))
             logger.info("recipe %s: model %s", recipe, version.id)
+        elif current.thresholds != limits:
+            refuse_thresholds(version.id, limits)
+            self.loaded[recipe] = replace(current, thresholds=limits)
+            logger.info("recipe %s: OK below %g, NG from %g", recipe, *limits)
+
+
+def deployed(session: Session, recipe: str) -> Deployed | None:
+    """The recipe's champion, and the thresholds that judge its scores."""
+    version = records.deployed_model(session, recipe)
+    return (version, thresholds.in_force(session, recipe, version)) if version else None
 
 
 @dataclass
@@ -244,9 +259,9 @@ class InferenceWorker:
 
     def judge(self, part: Part) -> tuple[Decision, tuple[PredictionFacts, ...]]:
         assert part.champion is not None
-        rate, version = self.recipes[part.event.recipe].sample_rate, part.champion.version
+        rate = self.recipes[part.event.recipe].sample_rate
         scored = [
-            (facts_of(frame, prediction, version), prediction)
+            (facts_of(frame, prediction, part.champion), prediction)
             for frame, prediction in zip(part.event.frames, part.predictions, strict=True)
             if isinstance(prediction, Prediction)
         ]
@@ -268,15 +283,15 @@ class InferenceWorker:
         return [InspectionDecided.error(event, f"inference: {reason}")]
 
 
-def facts_of(frame: FrameFacts, prediction: Prediction, version: ModelVersion) -> PredictionFacts:
+def facts_of(frame: FrameFacts, prediction: Prediction, champion: Champion) -> PredictionFacts:
     return PredictionFacts(
         camera=frame.camera,
         sha256=frame.sha256,
-        model_version=version.id,
+        model_version=champion.version.id,
         anomaly_score=prediction.anomaly_score,
         raw_score=prediction.raw_score,
-        ok_threshold=version.ok_threshold,
-        ng_threshold=version.ng_threshold,
+        ok_threshold=champion.thresholds.ok,
+        ng_threshold=champion.thresholds.ng,
         probabilities=prediction.probabilities,
     )
 
@@ -299,10 +314,10 @@ def checked(answer: Prediction | InspectionFailed) -> Prediction | InspectionFai
     return ScoreInvalid(f"the detector answered {answer.anomaly_score} (raw {answer.raw_score}), or a map with gaps")
 
 
-def refuse_thresholds(version: ModelVersion) -> None:
-    if not 0.0 <= version.ok_threshold <= version.ng_threshold:
-        thresholds = f"OK below {version.ok_threshold}, NG from {version.ng_threshold}"
-        raise ModelError(f"model {version.id}: {thresholds}; the first must not be above the second")
+def refuse_thresholds(model_version: str, limits: Thresholds) -> None:
+    if not 0.0 <= limits.ok <= limits.ng:
+        words = f"OK below {limits.ok}, NG from {limits.ng}"
+        raise ModelError(f"model {model_version}: {words}; the first must not be above the second")
 
 
 def milliseconds_since(event: FrameCaptured) -> float:

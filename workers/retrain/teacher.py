@@ -1,4 +1,4 @@
-"""Teaches the first model of a recipe from known-good parts, and deploys it."""
+"""Makes the first model of a recipe, from known-good parts where there are any, and deploys it."""
 
 from __future__ import annotations
 
@@ -13,14 +13,17 @@ from typing import TYPE_CHECKING, Any
 from storage import records
 from storage.code_version import code_version
 from storage.database import Database
-from storage.errors import TeachingFailed
+from storage.errors import ModelError, SettingsError, TeachingFailed
 from storage.events import now
 from storage.images import decode
 from storage.models import ModelVersion
 from workers.consumer import Status
+from workers.detectors.calibration import promised
+from workers.detectors.tiles import Tiles
 from workers.retrain.known_good import groups_of, known_good
 
 if TYPE_CHECKING:
+    from workers.detectors.anomalyclip_teaching import Source
     from workers.detectors.detector import Detector, Image
 
 logger = logging.getLogger(__name__)
@@ -47,7 +50,7 @@ class Teacher:
         try:
             for name, recipe in self.recipes.items():
                 self.teach(name, recipe, stop)
-        except TeachingFailed as error:
+        except (ModelError, SettingsError) as error:
             self.status.set("failed", str(error))
             stop.wait()
             return
@@ -57,7 +60,8 @@ class Teacher:
     def teach(self, name: str, recipe: Mapping[str, Any], stop: threading.Event) -> None:
         from workers.detectors.registry import teach
 
-        paths = known_good(name, recipe["teach"])
+        day_0 = recipe["teach"] is None and recipe["detector"] == "anomalyclip"
+        paths = [] if day_0 else known_good(name, recipe["teach"])
 
         def progress(done: int, total: int) -> None:
             self.status.set("teaching", f"{name}: {done} of {total} known-good images")
@@ -66,31 +70,44 @@ class Teacher:
 
         detector = teach(
             recipe["detector"],
-            self.images(paths, recipe["image_size"]),
+            self.images(paths, Tiles.parse(recipe["tiles"]).minimum_side(recipe["image_size"])),
             image_size=recipe["image_size"],
+            tiles=recipe["tiles"],
+            local_contrast=recipe["local_contrast"],
             target_false_reject_rate=recipe["target_false_reject_rate"],
             review_share=recipe["review_share"],
             seed=recipe["seed"],
-            groups=groups_of(name, recipe["teach"], paths),
+            groups=None if day_0 else groups_of(name, recipe["teach"], paths),
             progress=lambda done: progress(done, len(paths)),
+            weights=self.weights(recipe),
         )
         self.deploy(name, recipe, detector, [path.name for path in paths])
 
-    def images(self, paths: list[Path], image_size: int) -> Iterator[Image]:
+    def weights(self, recipe: Mapping[str, Any]) -> Source | None:
+        """What the recipe's detector stands on, where that does not come with it."""
+        if recipe["detector"] != "anomalyclip":
+            return None
+        from workers.detectors.anomalyclip_teaching import Source
+
+        choices = {key: recipe[key] for key in ("dpam_layer", "features_list") if recipe[key] is not None}
+        return Source(self.models, recipe["clip"], recipe["prompts"], choices)
+
+    def images(self, paths: list[Path], minimum_side: int) -> Iterator[Image]:
         """Decoded as serving decodes them."""
         for path in paths:
-            yield decode(path.read_bytes(), minimum_side=image_size, maximum_megapixels=self.maximum_megapixels)
+            yield decode(path.read_bytes(), minimum_side=minimum_side, maximum_megapixels=self.maximum_megapixels)
 
     def deploy(self, name: str, recipe: Mapping[str, Any], detector: Detector, taught_from: list[str]) -> None:
         """The artefact is complete on disk before the row that names it; a crash leaves a folder nobody names."""
+        promise = promised(detector.calibration)
         with self.database.begin() as session:
             version = records.next_model_id(session, name, f"{now():%Y%m%d}")
             folder = self.models / version
             shutil.rmtree(folder, ignore_errors=True)  # left by a run that was killed before its row was written
             sha256 = detector.save(folder)
             records.register_model(session, self.row(version, name, recipe, detector, sha256, taught_from))
-            records.deploy(session, name, version, by="adline", reason="taught at the first start, no model before it")
-        logger.info("recipe %s: model %s taught from %d images", name, version, len(taught_from))
+            records.deploy(session, name, version, by="adline", reason=f"first start, no model before it; {promise}")
+        logger.info("recipe %s: model %s from %d known-good images: %s", name, version, len(taught_from), promise)
 
     def row(
         self,
@@ -113,7 +130,7 @@ class Teacher:
             | {"taught_from": taught_from},
             ok_threshold=detector.ok_threshold,
             ng_threshold=detector.ng_threshold,
-            metrics={"calibration": calibration},
+            metrics={"calibration": calibration, "promise": promised(detector.calibration)},
             parent=None,
             code_version=code_version(),
         )

@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+import torch
+
+from tests.unit.painted_parts import good_part, labelled_parts
+from workers.datasets.crossvalidation import cross_validate
+from workers.detectors.detector import Detector
+from workers.detectors.head_configuration import HeadConfiguration
+from workers.detectors.labelled import Labelled
+from workers.detectors.patchcore import PatchCoreConfiguration
+from workers.detectors.patchcore_teaching import teach
+
+SMALL = HeadConfiguration(image_size=96, folds=2, members=2, width=8, epochs=2, least_steps=1, batch_size=16, copies=1)
+PARTS = labelled_parts(16) + [Labelled(good_part(number), False) for number in range(76)]
+GROUPS = [f"part {number}" for number in range(len(PARTS))]
+
+
+class Watched:
+    """Teaches a real one-class detector and remembers from what."""
+
+    def __init__(self) -> None:
+        self.taught_from: list[list[str]] = []
+
+    def __call__(self, known: Sequence[Labelled], groups: Sequence[str], seed: int) -> Detector:
+        assert not any(one.is_anomaly for one in known)
+        self.taught_from.append(list(groups))
+        configuration = PatchCoreConfiguration(image_size=96, bank_size=20, target_false_reject_rate=0.1)
+        return teach([one.image for one in known], groups=groups, configuration=configuration, seed=seed)
+
+
+def test_figures_come_with_their_mean_and_spread_for_each_fold_of_each_seed() -> None:
+    torch.set_num_threads(1)
+    teacher = Watched()
+    said: list[str] = []
+    found = cross_validate(PARTS, GROUPS, teacher, count=2, seeds=(0, 1), configuration=SMALL, progress=said.append)
+    assert len(found.folds) == len(teacher.taught_from) == 4
+    assert said[0] == "seed 0, fold 1 of 2"
+    areas = [one["image_auroc"] for one in found.folds]
+    assert found.mean()["image_auroc"] == pytest.approx(sum(areas) / 4)
+    assert min(areas) <= found.mean()["image_auroc"] <= max(areas)
+    assert found.spread()["image_auroc"] >= 0
+    assert {"f1", "f1_best", "false_reject_rate_at_ng_threshold", "pixel_auroc", "image_auroc_one_class"} <= set(
+        areas_of(found.folds[0])
+    )
+
+
+def areas_of(figures: dict[str, float]) -> list[str]:
+    assert all(0 <= value <= 1 for value in figures.values())
+    return list(figures)
+
+
+def test_pixels_are_not_judged_where_a_mask_is_missing() -> None:
+    torch.set_num_threads(1)
+    without = [Labelled(one.image, one.is_anomaly) for one in PARTS]
+    found = cross_validate(without, GROUPS, Watched(), count=2, seeds=(0,), labels=20, configuration=SMALL)
+    assert "pixel_auroc" not in found.mean()

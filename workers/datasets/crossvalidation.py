@@ -1,0 +1,139 @@
+"""How good a supervised detector is on parts it has not seen: folds by group, over several seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from storage.errors import InspectionFailed, TeachingFailed
+from workers.datasets.image_metrics import decision, ranking
+from workers.datasets.pixel_metrics import Levels, PixelCounts, count_pixels
+from workers.detectors.detector import Detector, Prediction
+from workers.detectors.fusion_training import folds, numbered
+from workers.detectors.head_configuration import HeadConfiguration
+from workers.detectors.labelled import Labelled
+from workers.detectors.supervised import SupervisedDetector
+from workers.detectors.supervised_training import fit
+
+Figures = dict[str, float]
+TeachOneClass = Callable[[Sequence[Labelled], Sequence[str], int], Detector]
+"""From known-good images, their groups and a seed."""
+Progress = Callable[[str], None]
+
+TAUGHT_SHARE = 0.5  # of the good groups, for the one-class detector; the others are labels
+
+
+@dataclass(frozen=True)
+class CrossValidation:
+    """Figures of each fold of each seed; thresholds and weights never saw the judged fold."""
+
+    folds: list[Figures] = field(default_factory=list)
+
+    def mean(self) -> Figures:
+        return {name: float(np.mean([one[name] for one in self.folds])) for name in self.folds[0]}
+
+    def spread(self) -> Figures:
+        """Standard deviation over folds and seeds."""
+        return {name: float(np.std([one[name] for one in self.folds])) for name in self.folds[0]}
+
+
+def cross_validate(
+    labelled: Sequence[Labelled],
+    groups: Sequence[str],
+    teach: TeachOneClass,
+    *,
+    count: int = 5,
+    seeds: Sequence[int] = (0, 1, 2),
+    labels: int | None = None,
+    configuration: HeadConfiguration | None = None,
+    progress: Progress | None = None,
+) -> CrossValidation:
+    """In each fold half of the good groups teach the one-class detector; of the other images at most `labels`, drawn at
+    random, and the taught ones teach the head."""
+    truth = np.array([one.is_anomaly for one in labelled])
+    found = CrossValidation()
+    for seed in seeds:
+        for number, (learned, judged) in enumerate(folds(truth, numbered(groups), count, seed), start=1):
+            if progress is not None:
+                progress(f"seed {seed}, fold {number} of {count}")
+            detector = taught(labelled, groups, learned.tolist(), teach, labels, configuration, seed)
+            found.folds.append(judge(detector, [labelled[place] for place in judged]))
+    return found
+
+
+def taught(
+    labelled: Sequence[Labelled],
+    groups: Sequence[str],
+    places: Sequence[int],
+    teach: TeachOneClass,
+    labels: int | None,
+    configuration: HeadConfiguration | None,
+    seed: int,
+) -> SupervisedDetector:
+    draw = np.random.default_rng(seed)
+    known = known_good(labelled, groups, places, draw)
+    base = teach([labelled[place] for place in known], [groups[place] for place in known], seed)
+    others = [place for place in places if place not in set(known)]
+    if labels is not None:
+        others = draw.permutation(others)[:labels].tolist()
+    images = [replace(labelled[place], is_taught=True) for place in known] + [labelled[place] for place in others]
+    parts = [groups[place] for place in (*known, *others)]
+    rate = float(np.mean([labelled[place].is_anomaly for place in places]))
+    return fit(base, images, groups=parts, anomaly_rate=rate, configuration=configuration, seed=seed)
+
+
+def known_good(
+    labelled: Sequence[Labelled], groups: Sequence[str], places: Sequence[int], draw: np.random.Generator
+) -> list[int]:
+    """Places of the good images of half of the groups that have one."""
+    good = [place for place in places if not labelled[place].is_anomaly]
+    distinct = sorted({groups[place] for place in good})
+    drawn = draw.permutation(len(distinct))[: round(TAUGHT_SHARE * len(distinct))]
+    chosen = {distinct[place] for place in drawn}
+    return [place for place in good if groups[place] in chosen]
+
+
+def judge(detector: SupervisedDetector, labelled: Sequence[Labelled]) -> Figures:
+    """f1, precision, recall and false_reject_rate at the threshold with the best F1 among the labels learned from;
+    `at_ng_threshold` at the one that promises a false-reject rate; `one_class` of the detector beneath."""
+    truth = np.array([one.is_anomaly for one in labelled], np.bool_)
+    predictions = [answer(detector, one) for one in labelled]
+    below = [answer(detector.base, one) for one in labelled]
+    scores = np.array([one.anomaly_score for one in predictions])
+    probabilities = np.array([one.probabilities["anomaly"] for one in predictions])
+    figures = {
+        **ranking(truth, scores),
+        **decision(truth, scores >= detector.learned.f1_threshold),
+        **suffixed(decision(truth, scores >= detector.ng_threshold), "at_ng_threshold"),
+        **suffixed(ranking(truth, np.array([one.anomaly_score for one in below])), "one_class"),
+        "brier": float(np.mean((probabilities - truth) ** 2)),
+    }
+    if all(one.mask is not None or not one.is_anomaly for one in labelled):
+        figures["pixel_auroc"] = pixel_auroc(labelled, predictions)
+        figures["pixel_auroc_one_class"] = pixel_auroc(labelled, below)
+    return figures
+
+
+def suffixed(figures: Figures, suffix: str) -> Figures:
+    return {f"{name}_{suffix}": value for name, value in figures.items()}
+
+
+def pixel_auroc(labelled: Sequence[Labelled], predictions: Sequence[Prediction]) -> float:
+    maps = [one.anomaly_map for one in predictions]
+    levels = Levels(min(float(one.min()) for one in maps), max(float(one.max()) for one in maps))
+    counts = PixelCounts.none()
+    for one, anomaly_map in zip(labelled, maps, strict=True):
+        mask = np.zeros(one.image.shape[:2], np.bool_) if one.mask is None else one.mask != 0
+        counts = counts + count_pixels(anomaly_map, mask, levels)
+    area = counts.auroc()
+    assert area is not None, "both classes are in every fold, and each anomaly has a mask that is not empty"
+    return area
+
+
+def answer(detector: Detector, one: Labelled) -> Prediction:
+    (found,) = detector.predict([one.image])
+    if isinstance(found, InspectionFailed):
+        raise TeachingFailed(f"an image to judge cannot be scored: {found}") from found
+    return found

@@ -1,0 +1,60 @@
+"""What decides how a supervised head is trained."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from storage.errors import SettingsError
+
+
+@dataclass(frozen=True)
+class HeadConfiguration:
+    """The defaults did as well as any tried on magnetic tiles, in 5 folds by block."""
+
+    image_size: int = 256
+    folds: int = 5
+    """Of the labelled parts: each is held out of one member's training, whose word on it is believed."""
+    members: int = 7
+    """Heads, whose mean is what the detector says; those beyond the folds learn from all parts."""
+    width: int = 32
+    worst_share: float = 0.05
+    """Of the patches: their mean is the image's logit."""
+    dropout: float = 0.2
+    epochs: int = 20
+    least_steps: int = 300
+    """Few images are gone through more often."""
+    batch_size: int = 32
+    learning_rate: float = 3e-3
+    weight_decay: float = 0.01
+    mask_weight: float = 1.0
+    """Of the patches' losses, against those of the image."""
+    copies: int = 8
+    """Changed copies of each image to learn from, the image itself among them."""
+
+    def __post_init__(self) -> None:
+        problems = [
+            f"head.{name}: given {getattr(self, name)}, allowed {low:g} to {high:g}"
+            for name, (low, high) in BOUNDS.items()
+            if not low <= getattr(self, name) <= high
+        ]
+        if self.members < self.folds:
+            problems.append(f"head.members: given {self.members}, allowed at least head.folds, {self.folds}")
+        if problems:
+            raise SettingsError(problems)
+
+
+BOUNDS = {
+    "image_size": (64, 1024),
+    "folds": (2, 20),
+    "members": (2, 40),
+    "width": (2, 256),
+    "worst_share": (0, 1),
+    "dropout": (0, 0.9),
+    "epochs": (1, 1000),
+    "least_steps": (1, 100_000),
+    "batch_size": (1, 1024),
+    "learning_rate": (1e-6, 1),
+    "weight_decay": (0, 1),
+    "mask_weight": (0, 100),
+    "copies": (1, 64),
+}

@@ -1,0 +1,108 @@
+"""Training of the head: all members at once, each on the folds that are not its own.
+
+Losses: cross-entropy of the image, weighed for the rarer class; and where it is known where an image is defective,
+cross-entropy of its patches and the Dice loss (Milletari et al., "V-Net", 3DV 2016).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn.functional import binary_cross_entropy_with_logits as cross_entropy
+
+from workers.detectors.head import Head, Inputs, Logits
+from workers.detectors.head_configuration import HeadConfiguration
+from workers.detectors.head_features import Copies
+
+WARM_UP = 0.15  # of all steps
+CHUNK = 64  # images at once where nothing is learned
+
+
+def train(copies: Copies, is_anomaly: Tensor, folds: Tensor, configuration: HeadConfiguration, seed: int) -> Head:
+    """folds: (images,) the member that must not learn from the image, or -1 when all may."""
+    torch.manual_seed(seed)
+    head = Head(configuration.members, configuration.width, configuration.worst_share, configuration.dropout)
+    standardise(head, copies.stages)
+    learns = folds[:, None] != torch.arange(configuration.members)  # (images, members)
+    rarity = (1 / is_anomaly.float().mean() - 1).clamp(0.1, 10)
+    count = len(is_anomaly)
+    batch = min(configuration.batch_size, count)
+    steps = max(configuration.least_steps, configuration.epochs * (count // batch))
+    optimiser = optimiser_of(head, configuration)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimiser, configuration.learning_rate, total_steps=steps, pct_start=WARM_UP
+    )
+    head.train()
+    for step in range(steps):
+        images = drawn(step, count, batch, seed)
+        which = torch.randint(copies.coverage.shape[1], (batch,))
+        logits = head(copies.batch(images, which))
+        truth = is_anomaly[images].float()
+        loss = image_loss(logits, truth, learns[images], rarity)
+        known = copies.localised[images]
+        covered = copies.coverage[images, which]
+        loss = loss + configuration.mask_weight * patch_loss(logits, covered, learns[images] & known[:, None])
+        optimiser.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimiser.step()
+        schedule.step()
+    return head.eval()
+
+
+def drawn(step: int, count: int, batch: int, seed: int) -> Tensor:
+    """The images of this step: each once an epoch, in an order of its own in each."""
+    epoch, place = divmod(step, count // batch)
+    order = torch.randperm(count, generator=torch.Generator().manual_seed(seed * 100_003 + epoch))
+    return order[place * batch : (place + 1) * batch]
+
+
+def standardise(head: Head, stages: Inputs) -> None:
+    """Of the unchanged images; no label is looked at."""
+    for name, stage in zip(Inputs._fields, stages, strict=True):
+        values = stage[:, 0].float()
+        head.get_buffer(f"{name}_centre").copy_(values.mean((0, 2, 3))[:, None, None])
+        head.get_buffer(f"{name}_scale").copy_(values.std((0, 2, 3))[:, None, None] + 1e-3)
+
+
+def optimiser_of(head: Head, configuration: HeadConfiguration) -> torch.optim.Optimizer:
+    """Weights decay, offsets do not."""
+    weights = [one for one in head.parameters() if one.ndim > 1]
+    offsets = [one for one in head.parameters() if one.ndim == 1]
+    return torch.optim.AdamW(
+        [{"params": weights, "weight_decay": configuration.weight_decay}, {"params": offsets, "weight_decay": 0.0}],
+        lr=configuration.learning_rate,
+    )
+
+
+def image_loss(logits: Logits, truth: Tensor, learns: Tensor, rarity: Tensor) -> Tensor:
+    """Summed over the members: what one learns is nothing to the others."""
+    wanted = truth[:, None].expand_as(logits.image)
+    losses = cross_entropy(logits.image, wanted, reduction="none", pos_weight=rarity)
+    return shared(losses, learns) / 2
+
+
+def patch_loss(logits: Logits, covered: Tensor, learns: Tensor) -> Tensor:
+    wanted = covered[:, None].expand_as(logits.patches)
+    losses = cross_entropy(logits.patches, wanted, reduction="none", pos_weight=torch.tensor(2.0)).mean((2, 3))
+    seen = logits.patches.sigmoid() * learns[:, :, None, None]
+    meant = wanted * learns[:, :, None, None]
+    both, each = (seen * meant).sum((0, 2, 3)), (seen + meant).sum((0, 2, 3))
+    dice = torch.where(learns.any(0), 1 - (2 * both + 1) / (each + 1), 0)
+    return shared(losses, learns) + dice.sum()
+
+
+def shared(losses: Tensor, learns: Tensor) -> Tensor:
+    """The mean over a member's images, summed over the members; (B, members) both."""
+    return ((losses * learns).sum(0) / learns.sum(0).clamp_min(1)).sum()
+
+
+def out_of_fold(head: Head, copies: Copies, folds: Tensor) -> Tensor:
+    """(images,) image logits by the member that did not learn from the image; of the others the members' mean."""
+    parts = []
+    with torch.inference_mode():
+        for start in range(0, len(folds), CHUNK):
+            images = torch.arange(start, min(start + CHUNK, len(folds)))
+            parts.append(head(copies.batch(images, torch.zeros_like(images))).image)
+    logits = torch.cat(parts)  # (images, members)
+    own = logits.gather(1, folds.clamp_min(0)[:, None])[:, 0]
+    return torch.where(folds < 0, logits.mean(1), own)

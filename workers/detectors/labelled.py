@@ -1,0 +1,80 @@
+"""What operators said of images, and whether it is enough to learn from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from storage.errors import TeachingFailed
+from workers.detectors.detector import Image
+
+LEAST_GROUPS_OF_A_CLASS = 2
+"""With fewer, nothing can be held out of that class, and nothing be said of parts to come."""
+
+Mask = NDArray[np.bool_] | NDArray[np.uint8]
+"""(H, W) of its image; defective where it is not 0."""
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """An image and its label. A good image is good everywhere; an anomaly without a mask is defective somewhere."""
+
+    image: Image
+    is_anomaly: bool
+    mask: Mask | None = None
+    is_taught: bool = False
+    """The one-class detector was taught from this very image: its score of it says nothing, the pixels still do."""
+
+
+def check(labelled: Sequence[Labelled], groups: Sequence[str]) -> None:
+    """TeachingFailed when labels contradict one another or are too few, with the numbers."""
+    if len(groups) != len(labelled):
+        raise TeachingFailed(f"{len(labelled)} labelled images were given and {len(groups)} groups; allowed: one each")
+    for number, one in enumerate(labelled, start=1):
+        check_one(number, one)
+    for is_anomaly, what in ((False, "good"), (True, "defective")):
+        count = len({group for one, group in zip(labelled, groups, strict=True) if judges(one, is_anomaly)})
+        if count < LEAST_GROUPS_OF_A_CLASS:
+            raise TeachingFailed(
+                f"{count} {what} parts were given among {len(labelled)} labelled images (images the one-class "
+                f"detector was taught from do not count); at least {LEAST_GROUPS_OF_A_CLASS} are needed",
+                needed=LEAST_GROUPS_OF_A_CLASS,
+                given=count,
+            )
+
+
+def judges(one: Labelled, is_anomaly: bool) -> bool:
+    """Whether the label can say how good a score is for this class."""
+    return one.is_anomaly is is_anomaly and not one.is_taught
+
+
+def check_one(number: int, one: Labelled) -> None:
+    if one.is_taught and one.is_anomaly:
+        raise TeachingFailed(
+            f"labelled image {number} is defective and was taught as known-good; it can be one of both"
+        )
+    if one.mask is None:
+        return
+    if one.mask.dtype not in (np.bool_, np.uint8):
+        raise TeachingFailed(f"the mask of labelled image {number} is {one.mask.dtype}; allowed: bool or uint8")
+    if one.mask.shape != one.image.shape[:2]:
+        raise TeachingFailed(
+            f"the mask of labelled image {number} is {one.mask.shape}, its image {one.image.shape[:2]}; "
+            "allowed: the same height and width"
+        )
+    if one.is_anomaly != bool(one.mask.any()):
+        raise TeachingFailed(
+            f"labelled image {number} is {'defective' if one.is_anomaly else 'good'} and its mask marks "
+            f"{int(np.count_nonzero(one.mask))} pixels; allowed: some in a defective image, none in a good one"
+        )
+
+
+def coverage(mask: NDArray[Any], side: int) -> NDArray[np.float32]:
+    """(side, side): how much of each cell is defective."""
+    marked = (mask != 0).astype(np.float32)
+    return np.asarray(cv2.resize(marked, (side, side), interpolation=cv2.INTER_AREA), np.float32)

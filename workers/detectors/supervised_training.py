@@ -1,0 +1,150 @@
+"""Teaches a supervised detector: a head from operators' labels, on top of a one-class detector.
+
+What the head says is believed as far as labelled parts that were held out of its training bear it out. With few labels
+they do not: then the detector ranks and rejects exactly as the one beneath it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.metrics import precision_recall_curve
+
+from storage.errors import InspectionFailed, TeachingFailed
+from workers.detectors import fusion_training
+from workers.detectors.calibration import calibrate, parts_needed, score_of
+from workers.detectors.detector import Calibration, Detector
+from workers.detectors.efficientnet_lite import EfficientNetLite
+from workers.detectors.fusion import Fusion
+from workers.detectors.head import Head
+from workers.detectors.head_configuration import HeadConfiguration
+from workers.detectors.head_features import Progress, extract
+from workers.detectors.head_training import out_of_fold, train
+from workers.detectors.labelled import Labelled, check
+from workers.detectors.supervised import Learned, SupervisedDetector
+
+Floats = NDArray[np.float64]
+Truth = NDArray[np.bool_]
+
+NOBODY = -1  # the fold of an image that every member learns from
+
+
+def fit(
+    base: Detector,
+    labelled: Sequence[Labelled],
+    *,
+    groups: Sequence[str] | None = None,
+    anomaly_rate: float | None = None,
+    configuration: HeadConfiguration | None = None,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> SupervisedDetector:
+    """A detector that knows the labels as well as what `base` was taught.
+
+    groups: one for each image; images of one part have the same. Without them each image shows a part of its own.
+    anomaly_rate: of the parts to come, in (0, 1); what a queue asked for holds more defects than the line. Without it
+    probabilities and f1_threshold are those of parts like the labelled ones.
+    Thresholds keep base's target false-reject rate. TeachingFailed when labels contradict one another or are too few.
+    """
+    groups = [str(number) for number in range(len(labelled))] if groups is None else groups
+    check(labelled, groups)
+    configuration = configuration or HeadConfiguration()
+    is_anomaly = np.array([one.is_anomaly for one in labelled])
+    judging = new_to_base(labelled)
+    scores = scored(base, labelled, judging)
+    folds = fold_of_each(labelled, groups, configuration.folds, seed)
+    with torch.random.fork_rng(devices=[]):  # the caller's random numbers stay its own
+        backbone = EfficientNetLite(configuration.image_size)
+        head, logits = trained(labelled, is_anomaly, folds, backbone, configuration, seed, progress)
+    truth, parts = is_anomaly[judging], [groups[place] for place in judging]
+    weights = importance(truth, anomaly_rate)
+    may_help = enough_good(truth, parts, base.calibration)
+    fusion, evidence = fusion_training.learn(scores, logits[judging], truth, weights, parts, seed, may_help=may_help)
+    raw = fusion.raw(scores, logits[judging])
+    calibration = calibrated(fusion, base, raw, truth, parts)
+    learned = Learned(fusion, asdict(evidence), score_of(calibration, best_f1_threshold(truth, raw, weights)))
+    created_at = datetime.now(UTC).isoformat(timespec="seconds")
+    return SupervisedDetector(base, head, configuration, learned, calibration, created_at, backbone)
+
+
+def new_to_base(labelled: Sequence[Labelled]) -> list[int]:
+    """Places of the images that can say how good the one-class score is."""
+    return [place for place, one in enumerate(labelled) if not one.is_taught]
+
+
+def scored(base: Detector, labelled: Sequence[Labelled], places: Sequence[int]) -> Floats:
+    """What the one-class detector says of these images."""
+    scores = []
+    for place in places:
+        (answer,) = base.predict([labelled[place].image])
+        if isinstance(answer, InspectionFailed):
+            raise TeachingFailed(f"labelled image {place + 1}: {answer}") from answer
+        scores.append(answer.anomaly_score)
+    return np.array(scores, np.float64)
+
+
+def fold_of_each(labelled: Sequence[Labelled], groups: Sequence[str], count: int, seed: int) -> NDArray[np.int64]:
+    """The member that must not learn from each image; parts the one-class detector knows are for all to learn from."""
+    folds = np.full(len(labelled), NOBODY)
+    judging = new_to_base(labelled)
+    truth = np.array([labelled[place].is_anomaly for place in judging])
+    numbers = fusion_training.numbered([groups[place] for place in judging])
+    for member, (_, judged) in enumerate(fusion_training.folds(truth, numbers, count, seed)):
+        folds[np.array(judging)[judged]] = member
+    return folds
+
+
+def trained(
+    labelled: Sequence[Labelled],
+    is_anomaly: Truth,
+    folds: NDArray[np.int64],
+    backbone: EfficientNetLite,
+    configuration: HeadConfiguration,
+    seed: int,
+    progress: Progress | None,
+) -> tuple[Head, Floats]:
+    """The head, and its logit of each image by the member that did not learn from it."""
+    copies = extract(labelled, backbone, configuration.copies, seed, progress)
+    members = torch.from_numpy(folds)
+    head = train(copies, torch.from_numpy(is_anomaly), members, configuration, seed)
+    return head, out_of_fold(head, copies, members).numpy().astype(np.float64)
+
+
+def importance(truth: Truth, anomaly_rate: float | None) -> Floats:
+    """How many parts to come each labelled image stands for; 1 on average."""
+    if anomaly_rate is None:
+        return np.ones(len(truth))
+    if not 0 < anomaly_rate < 1:
+        raise TeachingFailed(f"anomaly_rate is {anomaly_rate}; allowed: above 0, below 1")
+    rate = truth.mean()
+    return np.asarray(np.where(truth, anomaly_rate / rate, (1 - anomaly_rate) / (1 - rate)))
+
+
+def enough_good(truth: Truth, parts: Sequence[str], calibration: Calibration) -> bool:
+    """Whether the fused score can be calibrated: the good parts beneath were scored without the head."""
+    good = {part for part, defective in zip(parts, truth, strict=True) if not defective}
+    return len(good) >= parts_needed(calibration.target_false_reject_rate)
+
+
+def calibrated(fusion: Fusion, base: Detector, raw: Floats, truth: Truth, parts: Sequence[str]) -> Calibration:
+    """On labelled good parts, out of fold; without the head's say, on the very parts that base was calibrated on."""
+    below = base.calibration
+    if fusion.head_weight:
+        good, good_parts = raw[~truth], [part for part, defective in zip(parts, truth, strict=True) if not defective]
+    else:
+        scores = np.array([score_of(below, score) for score in below.good_raw_scores])
+        good, good_parts = fusion.raw(scores, np.zeros_like(scores)), [str(part) for part in below.good_parts]
+    return calibrate(good.tolist(), below.target_false_reject_rate, below.review_share, good_parts or None)
+
+
+def best_f1_threshold(truth: Truth, raw: Floats, weights: Floats) -> float:
+    """Half-way between the two scores where F1 is best; scores are out of fold."""
+    precision, recall, thresholds = precision_recall_curve(truth, raw, sample_weight=weights)
+    f1 = 2 * precision * recall / np.maximum(precision + recall, np.finfo(np.float64).tiny)
+    place = int(f1[:-1].argmax())
+    return float(thresholds[max(place - 1, 0) : place + 1].mean())

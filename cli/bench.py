@@ -76,6 +76,36 @@ def queue(
     raise typer.Exit(1 if report["double"] or report["foreign"] or report["lost"] else 0)
 
 
+@app.command()
+def page(
+    reviews: Annotated[int, typer.Option(min=1, help="Reviews to decide.")] = 100,
+    seed: Annotated[int, typer.Option(help="Makes what is decided repeatable.")] = 0,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """The queue page of the running line in a Chromium, by the keyboard alone; exit code 1 when something went wrong.
+
+    What it decides stays on record, decided by `console`.
+    """
+    from orchestrator.bench_page import bench_page
+    from orchestrator.running import require_line
+
+    line = require_line(load_settings(config, os.environ))
+    with Console(stderr=True, quiet=as_json).status("starting") as status:
+        report = bench_page(line, reviews, seed, status.update)
+    typer.echo(json.dumps(report) if as_json else page_in_words(report))
+    raise typer.Exit(1 if report["decided"] < reviews or report["requests_elsewhere"] or report["complaints"] else 0)
+
+
+def page_in_words(report: dict[str, Any]) -> str:
+    response, each = report["response_ms"], report["seconds_each"]
+    return (
+        f"{report['decided']} of {report['reviews']} reviews decided, {each['p50']} s each (median)\n"
+        f"from key to next part: p50 {response['p50']} ms, p95 {response['p95']} ms, at most {response['max']} ms\n"
+        f"{len(report['requests_elsewhere'])} requests to elsewhere, {len(report['complaints'])} errors in the page"
+    )
+
+
 def queue_in_words(report: dict[str, Any]) -> str:
     return (
         f"{report['decided']} of {report['reviews']} reviews decided by {report['clients']} clients in "

@@ -81,6 +81,11 @@ def socket_folder(folder: Path, socket_name: str) -> Path:
     return folder if fits and not set(str(folder)) & set(",:%?#&+ ") else _link(folder)
 
 
+def pages_socket(home: Path) -> Path:
+    """Where the operator's pages are served, by a path that fits a socket address."""
+    return socket_folder(private_folder(home / "run"), "pages.sock") / "pages.sock"
+
+
 def remove_link(folder: Path) -> None:
     """Remove the short link, if there is one."""
     place = _link_place(folder)

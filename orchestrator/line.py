@@ -85,6 +85,10 @@ class Line:
         return self.place.run_id
 
     @property
+    def home(self) -> Path:
+        return self.place.home
+
+    @property
     def images(self) -> Path:
         return self.place.images
 

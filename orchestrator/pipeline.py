@@ -21,6 +21,8 @@ class Stage:
     tells: tuple[type[Event], ...]
     per: Literal["station", "replica", "line"]
     hot: bool = False
+    vital: bool = True
+    """Whether parts can only be inspected while it works."""
 
 
 STAGES: Final = (
@@ -47,6 +49,7 @@ STAGES: Final = (
         tells=(InspectionCompleted, InspectionDecided, FrameCaptured),
         per="line",
     ),
+    Stage("pages", "workers.labeling.worker:PagesWorker", reads=(), tells=(), per="line", vital=False),
 )
 """In the order of a part's journey, which is also the order of stopping."""
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+from orchestrator.folders import pages_socket
 from orchestrator.pipeline import STAGES, TEACHER, Stage
 from orchestrator.recipe import Recipe
 from orchestrator.settings import Settings, StageResources
@@ -166,7 +167,16 @@ def record_tasks(stage: Stage, settings: Settings, place: Place) -> list[Task]:
     return [task(stage, "record", settings.stages.record, arguments, {})]
 
 
-PLANNERS = {"capture": capture_tasks, "inference": inference_tasks, "record": record_tasks}
+def pages_tasks(stage: Stage, settings: Settings, place: Place) -> list[Task]:
+    arguments = {
+        "socket_path": pages_socket(place.home),
+        "database_url": place.database_url,
+        "line": settings.line.name,
+    }
+    return [Task(stage=stage.name, name="pages", worker=stage.worker, arguments=arguments, here=True)]
+
+
+PLANNERS = {"capture": capture_tasks, "inference": inference_tasks, "record": record_tasks, "pages": pages_tasks}
 
 
 def teach_task(settings: Settings, place: Place, recipes: list[str]) -> Task:

@@ -67,6 +67,12 @@ def add_claims(app: FastAPI, queue: Callable[[], Queue]) -> None:
         """Lease this review, also one that was skipped."""
         return queue().claim_this(who.name, review_id)
 
+    @app.post(f"{REVIEW}/alike", tags=TAGS, responses=ACTS)
+    def claim_alike(who: Operator, review_id: UUID, held: Held) -> Claimed:
+        """Lease the free reviews that look like this one, which the person holds: they can be decided together."""
+        lease = queue().heartbeat(who.name, review_id, held.token)
+        return Claimed(reviews=queue().claim_alike(who.name, lease))
+
     @app.post(f"{REVIEW}/heartbeat", tags=TAGS, responses=ACTS)
     def heartbeat(who: Operator, review_id: UUID, held: Held) -> Lease:
         """The lease runs anew from now."""

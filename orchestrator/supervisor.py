@@ -70,6 +70,8 @@ class Task:
     worker: str
     arguments: Mapping[str, Any]
     hot: bool = False
+    here: bool = False
+    """On this machine, also where Ray has others: what it is given or gives is in this machine's files."""
     num_cpus: float = 0.0
     num_gpus: float = 0.0
     resources: Mapping[str, float] = field(default_factory=dict)
@@ -187,6 +189,13 @@ class WorkerHost:
         self.thread.join()
 
 
+def on_this_machine() -> Any:
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    return NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+
+
 class Supervisor:
     """Starts the tasks as Ray actors, restarts what dies or is stuck, and stops them in order."""
 
@@ -261,8 +270,14 @@ class Supervisor:
 
     def start(self, tasks: Sequence[Task]) -> None:
         for task in tasks:
-            options = {"num_cpus": task.num_cpus, "num_gpus": task.num_gpus, "resources": dict(task.resources)}
+            options: dict[str, Any] = {
+                "num_cpus": task.num_cpus,
+                "num_gpus": task.num_gpus,
+                "resources": dict(task.resources),
+            }
             host = self.actor(WorkerHost, max_concurrency=4, max_pending_calls=PENDING_CALLS, **options)
+            if task.here:
+                options["scheduling_strategy"] = on_this_machine()
             hot = (self.hot_frames, self.borrowers(task)) if task.hot else None
             with self.lock:
                 self.tasks[task.name] = task

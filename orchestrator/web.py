@@ -28,12 +28,15 @@ from orchestrator.event_routes import add_events
 from orchestrator.guard import Guard
 from orchestrator.health import LineHealth
 from orchestrator.image_routes import MASK_BYTES, add_images
+from orchestrator.line_routes import add_line
 from orchestrator.metrics import exposition
 from orchestrator.person import needs, undeclared
 from orchestrator.queue_routes import add_queue, rules
+from orchestrator.relay import add_pages
 from orchestrator.review_routes import add_reviews
 from orchestrator.session import add_session
 from orchestrator.settings import Settings
+from orchestrator.sight_routes import add_sight
 from orchestrator.sign_in_page import PATH as SIGN_IN
 from orchestrator.sign_in_page import add_sign_in_page
 from storage import audit, review_lists
@@ -80,6 +83,9 @@ class ServedLine(Protocol):
 
     @property
     def run_id(self) -> UUID: ...
+
+    @property
+    def home(self) -> PathOnDisk: ...
 
     @property
     def images(self) -> PathOnDisk: ...
@@ -143,6 +149,7 @@ def web_app(up: ServedLine) -> FastAPI:
     add_sign_in_page(app, doorkeeper)
     add_api(app, up)
     add_labeling(app, up)
+    add_pages(app, up.home)
     if open_routes := list(undeclared(app.routes)):
         raise RuntimeError(f"routes that do not say whom they are for (orchestrator.person.needs): {open_routes}")
     return app
@@ -161,6 +168,8 @@ def add_labeling(app: FastAPI, up: ServedLine) -> None:
     add_defects(app, queue)
     add_images(app, lambda: images)
     add_events(app, lambda: up.log)
+    add_sight(app, queue)
+    add_line(app, lambda: up.database)
 
 
 def add_health(app: FastAPI, up: ServedLine) -> None:

@@ -301,6 +301,14 @@ class DiversityUnavailable(AdlineError):
     """
 
 
+class BrowserMissing(AdlineError):
+    """There is no Chromium to look at the pages with."""
+
+
+class BrowserFailed(AdlineError):
+    """The browser did not do what it was asked."""
+
+
 class QuestionRefused(AdlineError):
     """The records do not answer this."""
 

@@ -35,6 +35,10 @@ class Served:
         self.worker = WorkerHealth(f"capture-{STATION}", "capture", pid=1, state="running", facts=FACTS)
 
     @property
+    def home(self) -> Path:
+        return self.folder
+
+    @property
     def images(self) -> Path:
         return self.folder / "images"
 

@@ -68,7 +68,7 @@ def test_every_worker_of_the_map_is_there() -> None:
 
 def test_every_planned_worker_accepts_what_it_is_given(settings: Settings, place: Place) -> None:
     planned = [*tasks(settings, place), teach_task(settings, place, ["bracket"])]
-    names = ["capture-press", "capture-weld", "inference-0", "inference-1", "record", "teach"]
+    names = ["capture-press", "capture-weld", "inference-0", "inference-1", "record", "pages", "teach"]
     assert [task.name for task in planned] == names
     for task in planned:
         hot = {"hot": None} if task.hot else {}
@@ -82,7 +82,9 @@ def test_what_a_worker_is_given_can_be_sent_to_another_process(settings: Setting
 
 def test_consumers_have_the_group_of_their_stage_and_a_name_of_their_own(settings: Settings, place: Place) -> None:
     planned: list[Task] = tasks(settings, place)
-    for task in planned:
+    readers = {stage.name for stage in STAGES if stage.reads}
+    assert readers == {"capture", "inference", "record"}
+    for task in (one for one in planned if one.stage in readers):
         assert task.arguments["delivery"].group == task.stage
         assert task.arguments["delivery"].consumer == task.name
 

@@ -1,0 +1,65 @@
+"""What the pages say: the same in every language."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from starlette.requests import HTTPConnection
+
+from workers.labeling.web import words
+from workers.labeling.web.words import WORDS, language_of
+
+STATIC = Path(words.__file__).with_name("static")
+PAGES = Path(words.__file__).parent
+
+
+def test_every_language_has_the_same_words_with_the_same_gaps() -> None:
+    english = WORDS["en"]
+    assert WORDS.keys() == {"en", "ko"}
+    for language, said in WORDS.items():
+        assert said.keys() == english.keys(), language
+        assert all(said.values()), language
+        assert {key: gaps(text) for key, text in said.items()} == {key: gaps(text) for key, text in english.items()}
+
+
+def gaps(text: str) -> set[str]:
+    return set(re.findall(r"\{(\w+)\}", text))
+
+
+def test_every_word_a_script_asks_for_is_there() -> None:
+    asked = {
+        word
+        for file in STATIC.glob("*.js")
+        for word in re.findall(r"\bwords\.(\w+)|\bwords\[\"(\w+)\"\]", file.read_text(encoding="utf-8"))
+        for word in word
+        if word
+    }
+    assert len(asked) > 20
+    assert asked <= WORDS["en"].keys()
+
+
+@pytest.mark.parametrize(
+    ("cookie", "accepted", "language"),
+    [
+        ("", "", "en"),
+        ("", "ko-KR,ko;q=0.9,en;q=0.8", "ko"),
+        ("", "de-DE, en;q=0.5", "en"),
+        ("adline_language=ko", "en", "ko"),
+        ("adline_language=../../etc", "ko", "ko"),
+    ],
+)
+def test_the_language_is_what_was_chosen_else_what_the_browser_asks_for(
+    cookie: str, accepted: str, language: str
+) -> None:
+    headers = [(b"cookie", cookie.encode()), (b"accept-language", accepted.encode())]
+    assert language_of(HTTPConnection({"type": "http", "headers": headers})) == language
+
+
+def test_scripts_and_styles_name_no_other_server() -> None:
+    files = [file for kind in ("*.js", "*.css", "*.svg") for file in STATIC.glob(kind)]
+    assert len(files) > 10
+    for file in files:
+        elsewhere = re.findall(r"https?://(?!www\.w3\.org/2000/svg)\S+", file.read_text(encoding="utf-8"))
+        assert elsewhere == [], file.name

@@ -1,0 +1,224 @@
+// The operator's desk: the part that is shown, the next ones claimed ahead, the decisions that were made.
+
+import { api, isAway, Refused, serverNow } from "/pages/api.js";
+import { Card } from "/pages/card.js";
+import { Outbox } from "/pages/outbox.js";
+
+const AHEAD = 2;
+const KEPT = "adline.desk"; // of this tab
+const UNDONE_MOST = 20;
+const ASK_AGAIN = 1500;
+const SHORT_OF_LEASE = 0.6; // a lease is prolonged when less than this is left, if somebody is there
+
+export class Desk {
+  constructor(tell) {
+    this.tell = tell; // {show(card), notice(kind, detail), change()}
+    this.cards = [];
+    this.done = []; // {leases, draft}: what can be undone
+    this.decided = 0;
+    this.activeAt = Date.now();
+    const kept = JSON.parse(sessionStorage.getItem(KEPT) ?? "{}");
+    this.done = kept.done ?? [];
+    this.decided = kept.decided ?? 0;
+    this.outbox = new Outbox(kept.outbox ?? [], {
+      onSent: () => this.decided++,
+      onRefused: (entry, error) => this.lost(entry, error),
+      onChange: () => this.changed(),
+    });
+    this.start(kept.held ?? []);
+  }
+
+  get card() {
+    return this.cards[0] ?? null;
+  }
+
+  async start(held) {
+    for (const { lease, draft } of held) {
+      try {
+        this.cards.push(new Card({ ...lease, ...(await api.heartbeat(lease)) }, draft));
+      } catch (error) {
+        if (isAway(error)) await pause(ASK_AGAIN);
+      }
+    }
+    setInterval(() => this.keepLeases(), 1000);
+    if (this.card) this.show();
+    this.fill();
+  }
+
+  // Claims ahead, so that the next part is there before this one is decided.
+  async fill() {
+    if (this.filling) return;
+    this.filling = true;
+    try {
+      while (this.cards.length <= AHEAD && this.isPresent()) {
+        const lease = await api.claim();
+        if (!lease) break;
+        const card = new Card(lease);
+        this.cards.push(card);
+        if (this.card === card) this.show();
+        this.keep();
+        await card.loading.catch(() => this.drop(card));
+      }
+    } catch (error) {
+      this.tell.notice(isAway(error) ? "away" : "refused", error.message);
+    } finally {
+      this.filling = false;
+    }
+    if (!this.card && this.isPresent()) this.tell.show(null);
+    if (this.cards.length <= AHEAD) setTimeout(() => this.fill(), ASK_AGAIN);
+  }
+
+  async show() {
+    const card = this.card;
+    if (!card?.isReady) {
+      this.tell.show(null, true);
+      if (!card) return;
+      try {
+        await card.loading;
+      } catch {
+        return; // fill drops it
+      }
+      if (this.card !== card) return;
+    }
+    card.shownAt = performance.now();
+    this.tell.show(card);
+  }
+
+  decide(decision) {
+    const card = this.card;
+    if (!card?.isReady || !card.shownAt) return;
+    const leases = [card.lease, ...card.group.filter((one) => one.chosen).map((one) => one.lease)];
+    const took = Math.round(card.shownFor + performance.now() - card.shownAt);
+    const entry = { leases, decision, draft: card.toDraft(), took_milliseconds: took };
+    for (const one of card.group) if (!one.chosen) api.release(one.lease).catch(() => {});
+    this.cards.shift();
+    this.show();
+    this.outbox.add(entry);
+    this.done.push({ leases, draft: entry.draft });
+    if (this.done.length > UNDONE_MOST) this.done.shift();
+    this.changed();
+    this.fill();
+  }
+
+  async skip() {
+    const card = this.card;
+    if (!card) return;
+    this.cards.shift();
+    this.show();
+    await this.after(api.skip(card.lease));
+    this.changed();
+    this.fill();
+  }
+
+  // The last decision is taken back, and its part shown again as it was left.
+  async undo() {
+    const last = this.done.pop();
+    if (!last) return;
+    const unsent = this.outbox.takeBack();
+    if (!unsent) await this.outbox.pump();
+    try {
+      const leases = unsent ? unsent.leases : await Promise.all(last.leases.map((one) => api.undo(one.review_id)));
+      if (!unsent) this.decided -= leases.length > 0 ? 1 : 0;
+      const shown = this.card;
+      if (shown?.shownAt) shown.shownFor += performance.now() - shown.shownAt;
+      this.cards.unshift(...leases.map((lease, i) => new Card(lease, i ? undefined : last.draft)));
+      this.show();
+    } catch (error) {
+      this.tell.notice(isAway(error) ? "away" : "refused", error.message);
+    }
+    this.changed();
+  }
+
+  async group() {
+    const card = this.card;
+    if (!card || card.group.length) return;
+    const found = (await this.after(api.alike(card.lease))) ?? [];
+    const sights = await Promise.all(found.map((lease) => api.sight(lease.review_id)));
+    card.group = found.map((lease, i) => ({ lease, sight: sights[i], chosen: true }));
+    if (!found.length) this.tell.notice("alone");
+    if (this.card === card) this.tell.show(card);
+  }
+
+  async keepLeases() {
+    this.tell.change();
+    for (const lease of this.leases()) {
+      const left = Date.parse(lease.lease_until) - serverNow();
+      lease.length = Math.max(lease.length ?? 0, left);
+      if (left <= 0) this.expired(lease);
+      else if (left < SHORT_OF_LEASE * lease.length && this.isPresent() && !lease.asking) this.prolong(lease);
+    }
+  }
+
+  async prolong(lease) {
+    lease.asking = true;
+    try {
+      Object.assign(lease, await api.heartbeat(lease));
+    } catch (error) {
+      if (error instanceof Refused && error.status === 409) this.expired(lease, error.message);
+    } finally {
+      lease.asking = false;
+    }
+  }
+
+  expired(lease, detail) {
+    const card = this.cards.find((one) => one.lease === lease);
+    if (!card) {
+      this.card.group = this.card.group.filter((one) => one.lease !== lease);
+      return;
+    }
+    const wasShown = card === this.card;
+    this.drop(card);
+    if (wasShown) this.tell.notice("expired", detail);
+    if (wasShown) this.show();
+    this.fill();
+  }
+
+  drop(card) {
+    this.cards = this.cards.filter((one) => one !== card);
+    this.keep();
+  }
+
+  lost(entry, error) {
+    this.done = this.done.filter((one) => one.leases[0].review_id !== entry.leases[0].review_id);
+    this.tell.notice("refused", error.message);
+  }
+
+  leases() {
+    return [...this.cards.map((card) => card.lease), ...(this.card?.group ?? []).map((one) => one.lease)];
+  }
+
+  // Leases are prolonged while somebody is at the desk; a part that nobody looks at goes to somebody else.
+  isPresent() {
+    const length = Math.max(60_000, ...this.leases().map((lease) => lease.length ?? 0));
+    return !document.hidden && Date.now() - this.activeAt < length;
+  }
+
+  touched() {
+    const wasAway = !this.isPresent();
+    this.activeAt = Date.now();
+    if (wasAway) this.fill();
+  }
+
+  async after(asked) {
+    try {
+      return await asked;
+    } catch (error) {
+      this.tell.notice(isAway(error) ? "away" : "refused", error.message);
+    }
+  }
+
+  changed() {
+    this.keep();
+    this.tell.change();
+  }
+
+  keep() {
+    const held = this.cards.map((card) => ({ lease: card.lease, draft: card.toDraft() }));
+    const { done, decided } = this;
+    sessionStorage.setItem(KEPT, JSON.stringify({ held, done, decided, outbox: this.outbox?.entries ?? [] }));
+  }
+}
+
+function pause(milliseconds) {
+  return new Promise((resolve) => setTimeout(resolve, milliseconds));
+}

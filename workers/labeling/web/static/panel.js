@@ -1,0 +1,228 @@
+// What is around the picture: facts, golden sample, similar parts, buttons, notices. Texts are set as text, never as HTML.
+
+import { serverNow, thumbnailUrl } from "/pages/api.js";
+import { scoreChart } from "/pages/chart.js";
+
+const NOTICE_MILLISECONDS = 6000;
+const SHORT_SECONDS = 10;
+
+export function layout(words) {
+  const button = (key, name, kind = "") =>
+    `<button type="button" data-key="${key}" class="${kind}"><kbd>${key.toUpperCase()}</kbd> ${words[name]}</button>`;
+  return `
+    <section class="stage">
+      <canvas tabindex="0" aria-label="${words.part}"></canvas>
+      <p class="empty" hidden></p>
+      <p class="notice" role="alert" hidden></p>
+      <div class="tools">
+        ${button("h", "heat")}<input type="range" name="heat" min="0" max="1" step="0.05" value="0.55" tabindex="-1"
+          aria-label="${words.heat}">
+        ${button("m", "accept")}${button("b", "box")}${button("p", "polygon")}${button("e", "brush")}
+        ${button("x", "eraser")}${button("0", "fit")}
+      </div>
+    </section>
+    <aside class="side">
+      <dl class="facts"></dl>
+      <div class="score"></div>
+      <figure class="golden"><figcaption>${words.golden}<small></small></figcaption><img alt=""></figure>
+      <label class="note"><kbd>T</kbd> ${words.note}<input name="note" maxlength="4000" placeholder="…"></label>
+    </aside>
+    <section class="similar"><h2></h2><ol></ol></section>
+    <nav class="decide">
+      ${button("o", "normal", "normal")}${button("n", "anomaly", "anomaly")}
+      <span class="classes"></span>
+      ${button("c", "cannot_tell")}${button("s", "skip")}${button("g", "group")}${button("u", "undo")}
+      ${button("?", "help")}
+    </nav>
+    <dialog class="keys"><h2>${words.help}</h2><dl>${keys(words)}</dl></dialog>`;
+}
+
+function keys(words) {
+  const rows = [
+    ["O", "normal"], ["N", "anomaly"], ["C", "cannot_tell"], ["1-9", "defect_class"], ["M", "accept"],
+    ["B", "box"], ["P", "polygon"], ["E", "brush"], ["X", "eraser"], ["[ ]", "brush_size"], ["U", "undo"],
+    ["S", "skip"], ["G", "group"], ["H", "heat"], ["T", "note"], ["V", "next_view"], ["+ -", "zoom"], ["0", "fit"],
+    ["← ↑ → ↓", "move"], ["?", "help"],
+  ];
+  return rows.map(([key, name]) => `<dt><kbd>${key}</kbd></dt><dd>${words[name]}</dd>`).join("");
+}
+
+export class Panel {
+  constructor(root, words) {
+    this.root = root;
+    this.words = words;
+  }
+
+  find(selector) {
+    return this.root.querySelector(selector);
+  }
+
+  get helpIsOpen() {
+    return this.find(".keys").open;
+  }
+
+  help(opens) {
+    if (opens) this.find(".keys").show();
+    else this.find(".keys").close();
+  }
+
+  show(card, isLoading, defects) {
+    this.root.dataset.review = card?.id ?? "";
+    this.find(".empty").hidden = Boolean(card);
+    this.find(".empty").textContent = this.words[isLoading ? "loading" : "nothing"];
+    this.find("[name=note]").value = card?.note ?? "";
+    this.facts(card);
+    this.score(card?.view);
+    this.golden(card?.view?.golden);
+    this.similar(card);
+    this.classes(defects, card);
+  }
+
+  facts(card) {
+    const { sight, lease } = card ?? {};
+    const rows = sight
+      ? [
+          ["station", sight.station],
+          ["part", sight.part_id ?? sight.inspection_id.slice(-8)],
+          ["lot", sight.lot],
+          ["camera", card.views.length > 1 ? `${card.view.camera} ${card.place + 1}/${card.views.length}` : null],
+          [null, this.words[`reason_${sight.reason}`]],
+          ["lease", ""],
+        ]
+      : [];
+    this.find(".facts").replaceChildren(
+      ...rows.filter(([, value]) => value !== null).flatMap(([name, value]) => [
+        element("dt", name ? this.words[name] : ""),
+        name === "part" ? partLink(sight.inspection_id, value) : element("dd", value, name === "lease" ? "lease" : ""),
+      ]),
+    );
+    this.lease(lease);
+  }
+
+  lease(lease) {
+    const place = this.find(".lease");
+    if (!place || !lease) return;
+    const seconds = Math.max(0, Math.round((Date.parse(lease.lease_until) - serverNow()) / 1000));
+    place.textContent = `${Math.floor(seconds / 60)}:${String(seconds % 60).padStart(2, "0")}`;
+    place.classList.toggle("short", seconds < SHORT_SECONDS);
+  }
+
+  score(view) {
+    const place = this.find(".score");
+    if (view?.anomaly_score == null) return place.replaceChildren();
+    const percent = view.known_good?.percentile;
+    place.replaceChildren(
+      element("span", `${this.words.score} `),
+      element("strong", view.anomaly_score.toFixed(2)),
+      ...(percent == null ? [] : [element("small", this.words.above_good.replace("{percent}", percent.toFixed(0)))]),
+      scoreChart(view),
+    );
+  }
+
+  golden(golden) {
+    const by = golden && (golden.decided_by
+      ? this.words.golden_by.replace("{person}", golden.decided_by)
+      : this.words.golden_by_model);
+    this.find(".golden small").textContent = by ?? this.words.golden_none;
+    const picture = this.find(".golden img");
+    if (golden) picture.src = `/api/v1/images/${golden.sha256}`;
+    picture.hidden = !golden;
+  }
+
+  similar(card) {
+    const group = card?.group ?? [];
+    const parts = card?.sight?.similar ?? [];
+    const heading = group.length
+      ? this.words.group_of.replace("{count}", group.length + 1)
+      : this.words[parts.length || !card ? "similar" : "similar_none"];
+    this.find(".similar h2").textContent = heading;
+    const shown = group.length ? group.map((one) => this.member(one)) : parts.map((part) => this.decided(part));
+    this.find(".similar ol").replaceChildren(...shown);
+  }
+
+  decided({ label, views }) {
+    const item = figure(views[0].sha256, [this.words[label.decision], ...label.defects].join(", "), label.decision);
+    item.title = [label.decided_by, new Date(label.decided_at).toLocaleString(), label.note].join("\n");
+    return item;
+  }
+
+  member(one) {
+    const view = one.sight.views[0];
+    const item = figure(view.sha256, view.anomaly_score?.toFixed(2) ?? "", one.chosen ? "chosen" : "");
+    item.addEventListener("click", () => {
+      one.chosen = !one.chosen;
+      item.classList.toggle("chosen", one.chosen);
+    });
+    return item;
+  }
+
+  classes(defects, card) {
+    const buttons = defects.slice(0, 9).map((defect, i) => {
+      const button = element("button");
+      button.type = "button";
+      button.dataset.key = `${i + 1}`;
+      button.title = defect.definition;
+      button.setAttribute("aria-pressed", card?.chosen.has(defect.name) ?? false);
+      button.append(element("kbd", `${i + 1}`), ` ${defect.name}`);
+      return button;
+    });
+    this.find(".classes").replaceChildren(...buttons);
+  }
+
+  tools({ tool, erases, heat }) {
+    const active = { h: heat.shown, b: tool === "box", p: tool === "polygon", e: tool === "brush" && !erases };
+    active.x = tool === "brush" && erases;
+    for (const [key, isOn] of Object.entries(active)) {
+      this.find(`.tools [data-key=${key}]`).setAttribute("aria-pressed", isOn);
+    }
+  }
+
+  status(desk) {
+    if (!desk) return;
+    this.lease(desk.card?.lease);
+    const waiting = desk.outbox.entries.length;
+    const texts = [this.words.decided_count.replace("{count}", desk.decided)];
+    if (waiting) texts.unshift(this.words.saving.replace("{count}", waiting));
+    const place = document.getElementById("bar-status");
+    place.textContent = texts.join(" · ");
+    place.dataset.waiting = waiting;
+    place.dataset.decided = desk.decided;
+    if (desk.outbox.isAway) this.notice("away");
+  }
+
+  notice(kind, detail = "") {
+    const place = this.find(".notice");
+    place.textContent = this.words[kind].replace("{detail}", detail);
+    place.hidden = false;
+    clearTimeout(this.hiding);
+    this.hiding = setTimeout(() => (place.hidden = true), NOTICE_MILLISECONDS);
+  }
+
+  typeNote() {
+    setTimeout(() => this.find("[name=note]").focus());
+  }
+}
+
+function element(name, text = "", kind = "") {
+  const made = document.createElement(name);
+  made.textContent = text;
+  made.className = kind;
+  return made;
+}
+
+function partLink(inspection, text) {
+  const place = element("dd");
+  const link = element("a", text);
+  link.href = `/part/${inspection}`;
+  place.append(link);
+  return place;
+}
+
+function figure(sha256, text, kind) {
+  const item = element("li", "", kind);
+  const picture = element("img");
+  picture.src = thumbnailUrl(sha256);
+  picture.alt = "";
+  item.append(picture, element("span", text));
+  return item;
+}

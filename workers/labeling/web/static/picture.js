@@ -1,0 +1,242 @@
+// The canvas: a frame with its heat map, the proposed region and what is drawn, to zoom, pan and draw on.
+
+import { View } from "/pages/view.js";
+
+const WHEEL_STEP = 1.0015;
+const COLOURS = { proposed: [255, 210, 0], drawn: [255, 60, 60] };
+const PIXELS_FROM = 3; // from this scale on a frame's pixels are shown as squares
+
+export class Picture {
+  constructor(canvas) {
+    this.canvas = canvas;
+    this.context = canvas.getContext("2d");
+    this.view = new View();
+    this.heat = { shown: false, opacity: 0.55 };
+    this.layers = {};
+    this.tool = null; // null | "box" | "polygon" | "brush"
+    this.erases = false;
+    this.radius = 8;
+    this.pointers = new Map();
+    this.onChange = () => {};
+    this.defect = () => null;
+    this.listen();
+    new ResizeObserver(() => this.resize()).observe(canvas);
+  }
+
+  // frame: {picture, heat, proposal, width, height}; each of the first three an ImageBitmap, a Mask, or null.
+  show(frame, drawing) {
+    this.frame = frame;
+    this.drawing = drawing;
+    this.layers = { proposed: layer(frame?.proposal, COLOURS.proposed), drawn: layer(drawing?.mask, COLOURS.drawn) };
+    if (frame) this.view.fit(frame, this.size());
+    this.paint();
+  }
+
+  size() {
+    return { width: this.canvas.clientWidth, height: this.canvas.clientHeight };
+  }
+
+  resize() {
+    const { width, height } = this.size();
+    this.canvas.width = width * devicePixelRatio;
+    this.canvas.height = height * devicePixelRatio;
+    if (this.frame && this.view.fitted) this.view.fit(this.frame, this.size());
+    this.paint();
+  }
+
+  changed() {
+    this.layers.drawn = layer(this.drawing?.mask, COLOURS.drawn);
+    this.paint();
+    this.onChange();
+  }
+
+  redraw() {
+    this.painting ??= requestAnimationFrame(() => this.paint());
+  }
+
+  paint() {
+    cancelAnimationFrame(this.painting);
+    this.painting = null;
+    const { context, canvas, frame, view } = this;
+    context.setTransform(1, 0, 0, 1, 0, 0);
+    context.clearRect(0, 0, canvas.width, canvas.height);
+    if (!frame) return;
+    const scale = view.scale * devicePixelRatio;
+    context.setTransform(scale, 0, 0, scale, view.x * devicePixelRatio, view.y * devicePixelRatio);
+    context.imageSmoothingEnabled = view.scale < PIXELS_FROM;
+    context.drawImage(frame.picture, 0, 0, frame.width, frame.height);
+    if (this.heat.shown && frame.heat) this.paintHeat();
+    const drawn = this.drawing;
+    if (this.layers.proposed && !drawn.hasMask) this.paintLayer(this.layers.proposed, 0.35);
+    if (this.layers.drawn) this.paintLayer(this.layers.drawn, 0.5);
+    for (const shape of drawn.shapes) this.outline(shape.kind, shape.points);
+    if (drawn.corners.length) this.outline(this.tool, [...drawn.corners, ...(this.hover ? [this.hover] : [])]);
+    if (this.tool === "brush" && this.hover) this.paintBrush();
+  }
+
+  paintHeat() {
+    this.context.globalAlpha = this.heat.opacity;
+    this.context.imageSmoothingEnabled = true;
+    this.context.drawImage(this.frame.heat, 0, 0, this.frame.width, this.frame.height);
+    this.context.globalAlpha = 1;
+  }
+
+  paintLayer(canvas, opacity) {
+    this.context.globalAlpha = opacity;
+    this.context.imageSmoothingEnabled = false;
+    this.context.drawImage(canvas, 0, 0);
+    this.context.globalAlpha = 1;
+  }
+
+  outline(kind, points) {
+    const { context, view } = this;
+    context.beginPath();
+    if (kind === "box" && points.length > 1) {
+      const [[x, y], [right, bottom]] = points;
+      context.rect(x, y, right - x, bottom - y);
+    } else {
+      points.forEach(([x, y], i) => (i ? context.lineTo(x, y) : context.moveTo(x, y)));
+      context.closePath();
+    }
+    // Dark beneath light: seen on any part.
+    for (const [colour, width] of [["#000", 4], [`rgb(${COLOURS.drawn})`, 2]]) {
+      context.strokeStyle = colour;
+      context.lineWidth = width / view.scale;
+      context.stroke();
+    }
+  }
+
+  paintBrush() {
+    const { context, view } = this;
+    context.beginPath();
+    context.arc(this.hover[0], this.hover[1], this.radius, 0, 2 * Math.PI);
+    context.strokeStyle = this.erases ? "#fff" : `rgb(${COLOURS.drawn})`;
+    context.lineWidth = 2 / view.scale;
+    context.stroke();
+  }
+
+  zoom(factor, at = { x: this.size().width / 2, y: this.size().height / 2 }) {
+    this.view.zoom(factor, at);
+    this.redraw();
+  }
+
+  pan(dx, dy) {
+    this.view.pan(dx, dy);
+    this.redraw();
+  }
+
+  fit() {
+    if (this.frame) this.view.fit(this.frame, this.size());
+    this.redraw();
+  }
+
+  choose(tool, erases = false) {
+    this.tool = tool;
+    this.erases = erases;
+    if (this.drawing) this.drawing.corners = [];
+    this.canvas.dataset.tool = tool ?? "";
+    this.redraw();
+  }
+
+  listen() {
+    const on = (name, handle) => this.canvas.addEventListener(name, handle.bind(this), { passive: false });
+    on("wheel", this.wheel);
+    on("pointerdown", this.down);
+    on("pointermove", this.move);
+    on("pointerup", this.up);
+    on("pointercancel", this.up);
+    on("dblclick", this.close);
+    on("contextmenu", (event) => event.preventDefault());
+    on("pointerleave", () => ((this.hover = null), this.redraw()));
+  }
+
+  at(event) {
+    const box = this.canvas.getBoundingClientRect();
+    return { x: event.clientX - box.left, y: event.clientY - box.top };
+  }
+
+  wheel(event) {
+    event.preventDefault();
+    this.zoom(WHEEL_STEP ** -event.deltaY, this.at(event));
+  }
+
+  down(event) {
+    if (!this.frame) return;
+    this.canvas.setPointerCapture(event.pointerId);
+    this.pointers.set(event.pointerId, this.at(event));
+    if (this.pointers.size > 1) {
+      this.drag = null; // the second finger zooms
+      return;
+    }
+    const point = this.view.toFrame(this.at(event));
+    const isPanning = !this.tool || event.button === 1;
+    this.drag = { from: point, last: point, kind: isPanning ? "pan" : this.tool, erases: event.button === 2 };
+    if (this.drag.kind === "brush") {
+      this.drawing.beginStroke(this.defect());
+      this.brush(point);
+    } else if (this.drag.kind === "polygon") {
+      this.drawing.addCorner(point);
+      this.redraw();
+    } else if (this.drag.kind === "box") {
+      this.drawing.corners = [this.drawing.within(point)];
+    }
+  }
+
+  move(event) {
+    if (!this.frame) return;
+    const at = this.at(event);
+    const before = this.pointers.get(event.pointerId);
+    const point = this.view.toFrame(at);
+    this.hover = [point.x, point.y];
+    if (before) this.pointers.set(event.pointerId, at);
+    if (before && this.pointers.size === 2) this.pinch(event.pointerId, before, at);
+    else if (this.drag?.kind === "pan") this.pan(at.x - before.x, at.y - before.y);
+    else if (this.drag?.kind === "brush") this.brush(point);
+    this.redraw();
+  }
+
+  up(event) {
+    this.pointers.delete(event.pointerId);
+    const drag = this.drag;
+    this.drag = null;
+    if (drag?.kind === "box") {
+      this.drawing.corners = [];
+      this.drawing.addBox(drag.from, this.view.toFrame(this.at(event)), this.defect());
+    }
+    if (drag && drag.kind !== "pan") this.changed();
+  }
+
+  brush(point) {
+    this.drawing.stroke(this.drag.last, point, this.radius, this.erases || this.drag.erases);
+    this.drag.last = point;
+    this.layers.drawn = layer(this.drawing.mask, COLOURS.drawn);
+    this.redraw();
+  }
+
+  pinch(moved, before, at) {
+    const [other] = [...this.pointers].filter(([id]) => id !== moved).map(([, point]) => point);
+    const span = (point) => Math.max(1, Math.hypot(point.x - other.x, point.y - other.y));
+    this.pan((at.x - before.x) / 2, (at.y - before.y) / 2);
+    this.zoom(span(at) / span(before), { x: (at.x + other.x) / 2, y: (at.y + other.y) / 2 });
+  }
+
+  close() {
+    if (this.tool === "polygon" && this.drawing) {
+      this.drawing.closePolygon(this.defect());
+      this.changed();
+    }
+  }
+}
+
+// A mask as a picture of one colour.
+function layer(mask, [red, green, blue]) {
+  if (!mask) return null;
+  const canvas = new OffscreenCanvas(mask.width, mask.height);
+  const context = canvas.getContext("2d");
+  const image = context.createImageData(mask.width, mask.height);
+  const pixels = new Uint32Array(image.data.buffer);
+  const colour = (255 << 24) | (blue << 16) | (green << 8) | red;
+  for (let i = 0; i < mask.data.length; i++) if (mask.data[i]) pixels[i] = colour;
+  context.putImageData(image, 0, 0);
+  return canvas;
+}

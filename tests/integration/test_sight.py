@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -42,10 +43,10 @@ def passed(desk: Desk, score: float, sampled: bool = False) -> UUID:
     return event.trigger.inspection_id
 
 
-def seen(client: TestClient, review_id: object) -> dict[str, object]:
+def seen(client: TestClient, review_id: object) -> dict[str, Any]:
     answer = client.get(f"/api/v1/reviews/{review_id}/sight")
     assert answer.status_code == 200, answer.text
-    found: dict[str, object] = answer.json()
+    found: dict[str, Any] = answer.json()
     return found
 
 
@@ -55,7 +56,7 @@ def test_the_golden_sample_is_the_most_typical_part_the_model_passed_until_a_per
     passed(desk, 0.05)
     typical = passed(desk, 0.24)
     desk.put()
-    (view,) = seen(client, desk.claim().review_id)["views"]  # type: ignore[misc]
+    (view,) = seen(client, desk.claim().review_id)["views"]
     assert (view["golden"]["inspection_id"], view["golden"]["decided_by"]) == (str(typical), None)
     normal = desk.put(0.41)
     desk.decide("anna", NORMAL)
@@ -68,7 +69,7 @@ def test_similar_parts_come_with_how_they_were_decided(desk: Desk, client: TestC
     desk.put(look=ALIKE)
     desk.decide("anna", CRACK)
     desk.put(look=ALIKE)
-    (similar,) = seen(client, desk.claim().review_id)["similar"]  # type: ignore[misc]
+    (similar,) = seen(client, desk.claim().review_id)["similar"]
     assert (similar["label"]["decision"], similar["label"]["defects"]) == ("anomaly", ["crack"])
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -42,10 +43,10 @@ def passed(desk: Desk, score: float, sampled: bool = False) -> UUID:
     return event.trigger.inspection_id
 
 
-def seen(client: TestClient, review_id: object) -> dict[str, object]:
+def seen(client: TestClient, review_id: object) -> dict[str, Any]:
     answer = client.get(f"/api/v1/reviews/{review_id}/sight")
     assert answer.status_code == 200, answer.text
-    found: dict[str, object] = answer.json()
+    found: dict[str, Any] = answer.json()
     return found
 
 
@@ -55,7 +56,7 @@ def test_the_golden_sample_is_the_most_typical_part_the_model_passed_until_a_per
     passed(desk, 0.05)
     typical = passed(desk, 0.24)
     desk.put()
-    (view,) = seen(client, desk.claim().review_id)["views"]  # type: ignore[misc]
+    (view,) = seen(client, desk.claim().review_id)["views"]
     assert (view["golden"]["inspection_id"], view["golden"]["decided_by"]) == (str(typical), None)
     normal = desk.put(0.41)
     desk.decide("anna", NORMAL)
@@ -68,8 +69,21 @@ def test_similar_parts_come_with_how_they_were_decided(desk: Desk, client: TestC
     desk.put(look=ALIKE)
     desk.decide("anna", CRACK)
     desk.put(look=ALIKE)
-    (similar,) = seen(client, desk.claim().review_id)["similar"]  # type: ignore[misc]
+    (similar,) = seen(client, desk.claim().review_id)["similar"]
     assert (similar["label"]["decision"], similar["label"]["defects"]) == ("anomaly", ["crack"])
+
+
+def test_the_parts_that_look_like_the_one_that_is_held_are_leased_with_it(desk: Desk, client: TestClient) -> None:
+    for look in (ALIKE, ALIKE, (0.0, 1.0, 0.0)):
+        desk.put(look=look)
+    (held,) = client.post("/api/v1/reviews/claim", json={"policy": "oldest"}).json()["reviews"]
+    alike = client.post(f"/api/v1/reviews/{held['review_id']}/alike", json={"token": held["token"]})
+    (other,) = alike.json()["reviews"]
+    both = [{"review_id": one["review_id"], "token": one["token"]} for one in (held, other)]
+    decided = client.post("/api/v1/reviews/resolve", json={"held": both, "resolution": {"decision": "normal"}})
+    assert [one["final"] for one in decided.json()] == [True, True]
+    stale = client.post(f"/api/v1/reviews/{held['review_id']}/alike", json={"token": held["token"]})
+    assert stale.status_code == 409
 
 
 def test_a_review_nobody_knows_has_nothing_to_see(client: TestClient) -> None:

@@ -79,6 +79,7 @@ def queue(
 @app.command()
 def page(
     reviews: Annotated[int, typer.Option(min=1, help="Reviews to decide.")] = 100,
+    look_seconds: Annotated[float, typer.Option(min=0, help="How long each part is looked at.")] = 0.5,
     seed: Annotated[int, typer.Option(help="Makes what is decided repeatable.")] = 0,
     config: ConfigOption = None,
     as_json: JsonOption = False,
@@ -92,7 +93,7 @@ def page(
 
     line = require_line(load_settings(config, os.environ))
     with Console(stderr=True, quiet=as_json).status("starting") as status:
-        report = bench_page(line, reviews, seed, status.update)
+        report = bench_page(line, reviews, look_seconds, seed, status.update)
     typer.echo(json.dumps(report) if as_json else page_in_words(report))
     raise typer.Exit(1 if report["decided"] < reviews or report["requests_elsewhere"] or report["complaints"] else 0)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
-import threading
+import time
 from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 from typing import IO, Annotated, Any
@@ -75,7 +75,8 @@ def run(loaded: Loaded, parts: int, terminal: IO[str], errors: IO[str], quiet: b
             display.up = up
             if up.signs_in_by_itself and not console.is_terminal:
                 console.print(f"adline: {BY_ITSELF}")
-            while not stopping.asked.wait(POLL_SECONDS):
+            while not stopping.asked:
+                time.sleep(POLL_SECONDS)
                 if parts and up.enough(parts):
                     break
                 if up.mend():
@@ -102,7 +103,8 @@ class Stopping:
     """Ctrl-C, SIGTERM and a closed terminal ask for an orderly stop; a second one while stopping changes nothing."""
 
     def __init__(self) -> None:
-        self.asked = threading.Event()
+        # No Event: a handler that runs while its own thread is in Event.wait would wait for that very lock, for ever.
+        self.asked = False
 
     def listen(self) -> None:
         for number in (signal.SIGINT, signal.SIGTERM):
@@ -111,10 +113,10 @@ class Stopping:
             signal.signal(signal.SIGHUP, self.ask)
 
     def ask(self, number: int, frame: object) -> None:
-        self.asked.set()
+        self.asked = True
 
     def raise_if_asked(self) -> None:
-        if self.asked.is_set():
+        if self.asked:
             raise StartStopped
 
 

@@ -29,8 +29,13 @@ ANSWERS: Final = (("o",), ("n",), ("1", "n"), ("2", "m", "n"), ("c",), ("h", "o"
 """What an operator types for one part."""
 
 
-def bench_page(line: RunningLine, reviews: int, seed: int, say: Callable[[str], None]) -> dict[str, Any]:
-    """Decide so many reviews of the running line; waits until so many are open."""
+def bench_page(
+    line: RunningLine, reviews: int, look_seconds: float, seed: int, say: Callable[[str], None]
+) -> dict[str, Any]:
+    """Decide so many reviews of the running line; waits until so many are open.
+
+    look_seconds: how long each part is looked at before the first key.
+    """
     wait_open(line, reviews, say)
     with chromium() as page:
         page.size(1280, 800)
@@ -38,7 +43,7 @@ def bench_page(line: RunningLine, reviews: int, seed: int, say: Callable[[str], 
         page.open(f"{line.url}/queue")
         page.wait("document.querySelector('.desk')?.dataset.review")
         page.run(WATCH)
-        return decide_all(page, reviews, random.Random(seed), say)
+        return decide_all(page, reviews, look_seconds, random.Random(seed), say)
 
 
 def wait_open(line: RunningLine, reviews: int, say: Callable[[str], None]) -> None:
@@ -49,10 +54,14 @@ def wait_open(line: RunningLine, reviews: int, say: Callable[[str], None]) -> No
         time.sleep(1.0)
 
 
-def decide_all(page: Page, reviews: int, chance: random.Random, say: Callable[[str], None]) -> dict[str, Any]:
+def decide_all(
+    page: Page, reviews: int, look_seconds: float, chance: random.Random, say: Callable[[str], None]
+) -> dict[str, Any]:
+    """look_seconds: how long each part is looked at before the first key."""
     seconds = []
     for number in range(reviews):
         begun = time.perf_counter()
+        time.sleep(look_seconds)
         for key in chance.choice(ANSWERS):
             page.press(key)
         page.wait(f"window.responses.length > {number}")

@@ -59,7 +59,7 @@ def labels(adline: Adline, review: str) -> list[dict[str, Any]]:
 
 def test_the_keyboard_alone_decides_reviews(adline: Adline, page: Page) -> None:
     page.run(WATCH)
-    report = decide_all(page, REVIEWS, random.Random(0), lambda words: None)
+    report = decide_all(page, REVIEWS, 0.0, random.Random(0), lambda words: None)
     print(report)
     decided = told(adline, "/api/v1/reviews?state=resolved&limit=1000")
     assert report["decided"] == REVIEWS == len(decided)

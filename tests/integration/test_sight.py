@@ -73,6 +73,19 @@ def test_similar_parts_come_with_how_they_were_decided(desk: Desk, client: TestC
     assert (similar["label"]["decision"], similar["label"]["defects"]) == ("anomaly", ["crack"])
 
 
+def test_the_parts_that_look_like_the_one_that_is_held_are_leased_with_it(desk: Desk, client: TestClient) -> None:
+    for look in (ALIKE, ALIKE, (0.0, 1.0, 0.0)):
+        desk.put(look=look)
+    (held,) = client.post("/api/v1/reviews/claim", json={"policy": "oldest"}).json()["reviews"]
+    alike = client.post(f"/api/v1/reviews/{held['review_id']}/alike", json={"token": held["token"]})
+    (other,) = alike.json()["reviews"]
+    both = [{"review_id": one["review_id"], "token": one["token"]} for one in (held, other)]
+    decided = client.post("/api/v1/reviews/resolve", json={"held": both, "resolution": {"decision": "normal"}})
+    assert [one["final"] for one in decided.json()] == [True, True]
+    stale = client.post(f"/api/v1/reviews/{held['review_id']}/alike", json={"token": held["token"]})
+    assert stale.status_code == 409
+
+
 def test_a_review_nobody_knows_has_nothing_to_see(client: TestClient) -> None:
     assert client.get(f"/api/v1/reviews/{UUID(int=7)}/sight").status_code == 404
 

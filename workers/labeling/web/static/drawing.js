@@ -63,8 +63,10 @@ export class Drawing {
     this.shapes.push({ kind: "box", points, defect });
   }
 
+  // The two clicks of a double click are one corner.
   addCorner(point) {
-    this.corners.push(this.within(point));
+    const corner = this.within(point);
+    if (`${this.corners.at(-1)}` !== `${corner}`) this.corners.push(corner);
   }
 
   closePolygon(defect) {

@@ -45,7 +45,7 @@ class LinePage {
   }
 
   async status() {
-    const [state, parts] = await Promise.all([line.status(), line.parts(24)]);
+    const [state, parts] = await Promise.all([line.status(), line.parts(45)]);
     this.root.classList.remove("away");
     const { p50, p99 } = state.latency_ms;
     this.tiles("state", [

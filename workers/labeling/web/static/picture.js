@@ -1,8 +1,8 @@
 // The canvas: a frame with its heat map, the proposed region and what is drawn, to zoom, pan and draw on.
 
+import { Gestures } from "/pages/gestures.js";
 import { View } from "/pages/view.js";
 
-const WHEEL_STEP = 1.0015;
 const COLOURS = { proposed: [255, 210, 0], drawn: [255, 60, 60] };
 const PIXELS_FROM = 3; // from this scale on a frame's pixels are shown as squares
 
@@ -16,10 +16,9 @@ export class Picture {
     this.tool = null; // null | "box" | "polygon" | "brush"
     this.erases = false;
     this.radius = 8;
-    this.pointers = new Map();
     this.onChange = () => {};
     this.defect = () => null;
-    this.listen();
+    new Gestures(this);
     new ResizeObserver(() => this.resize()).observe(canvas);
   }
 
@@ -48,6 +47,18 @@ export class Picture {
     this.layers.drawn = layer(this.drawing?.mask, COLOURS.drawn);
     this.paint();
     this.onChange();
+  }
+
+  // While a stroke is drawn.
+  maskChanged() {
+    this.layers.drawn = layer(this.drawing.mask, COLOURS.drawn);
+    this.redraw();
+  }
+
+  closePolygon() {
+    if (this.tool !== "polygon" || !this.drawing) return;
+    this.drawing.closePolygon(this.defect());
+    this.changed();
   }
 
   redraw() {
@@ -136,95 +147,6 @@ export class Picture {
     if (this.drawing) this.drawing.corners = [];
     this.canvas.dataset.tool = tool ?? "";
     this.redraw();
-  }
-
-  listen() {
-    const on = (name, handle) => this.canvas.addEventListener(name, handle.bind(this), { passive: false });
-    on("wheel", this.wheel);
-    on("pointerdown", this.down);
-    on("pointermove", this.move);
-    on("pointerup", this.up);
-    on("pointercancel", this.up);
-    on("dblclick", this.close);
-    on("contextmenu", (event) => event.preventDefault());
-    on("pointerleave", () => ((this.hover = null), this.redraw()));
-  }
-
-  at(event) {
-    const box = this.canvas.getBoundingClientRect();
-    return { x: event.clientX - box.left, y: event.clientY - box.top };
-  }
-
-  wheel(event) {
-    event.preventDefault();
-    this.zoom(WHEEL_STEP ** -event.deltaY, this.at(event));
-  }
-
-  down(event) {
-    if (!this.frame) return;
-    this.canvas.setPointerCapture(event.pointerId);
-    this.pointers.set(event.pointerId, this.at(event));
-    if (this.pointers.size > 1) {
-      this.drag = null; // the second finger zooms
-      return;
-    }
-    const point = this.view.toFrame(this.at(event));
-    const isPanning = !this.tool || event.button === 1;
-    this.drag = { from: point, last: point, kind: isPanning ? "pan" : this.tool, erases: event.button === 2 };
-    if (this.drag.kind === "brush") {
-      this.drawing.beginStroke(this.defect());
-      this.brush(point);
-    } else if (this.drag.kind === "polygon") {
-      this.drawing.addCorner(point);
-      this.redraw();
-    } else if (this.drag.kind === "box") {
-      this.drawing.corners = [this.drawing.within(point)];
-    }
-  }
-
-  move(event) {
-    if (!this.frame) return;
-    const at = this.at(event);
-    const before = this.pointers.get(event.pointerId);
-    const point = this.view.toFrame(at);
-    this.hover = [point.x, point.y];
-    if (before) this.pointers.set(event.pointerId, at);
-    if (before && this.pointers.size === 2) this.pinch(event.pointerId, before, at);
-    else if (this.drag?.kind === "pan") this.pan(at.x - before.x, at.y - before.y);
-    else if (this.drag?.kind === "brush") this.brush(point);
-    this.redraw();
-  }
-
-  up(event) {
-    this.pointers.delete(event.pointerId);
-    const drag = this.drag;
-    this.drag = null;
-    if (drag?.kind === "box") {
-      this.drawing.corners = [];
-      this.drawing.addBox(drag.from, this.view.toFrame(this.at(event)), this.defect());
-    }
-    if (drag && drag.kind !== "pan") this.changed();
-  }
-
-  brush(point) {
-    this.drawing.stroke(this.drag.last, point, this.radius, this.erases || this.drag.erases);
-    this.drag.last = point;
-    this.layers.drawn = layer(this.drawing.mask, COLOURS.drawn);
-    this.redraw();
-  }
-
-  pinch(moved, before, at) {
-    const [other] = [...this.pointers].filter(([id]) => id !== moved).map(([, point]) => point);
-    const span = (point) => Math.max(1, Math.hypot(point.x - other.x, point.y - other.y));
-    this.pan((at.x - before.x) / 2, (at.y - before.y) / 2);
-    this.zoom(span(at) / span(before), { x: (at.x + other.x) / 2, y: (at.y + other.y) / 2 });
-  }
-
-  close() {
-    if (this.tool === "polygon" && this.drawing) {
-      this.drawing.closePolygon(this.defect());
-      this.changed();
-    }
   }
 }
 

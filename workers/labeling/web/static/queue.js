@@ -151,7 +151,7 @@ const ACTIONS = {
   "=": (page) => page.picture.zoom(1.5),
   "-": (page) => page.picture.zoom(1 / 1.5),
   0: (page) => page.picture.fit(),
-  Enter: (page) => page.picture.close(),
+  Enter: (page) => page.picture.closePolygon(),
   Escape: (page) => page.picture.choose(null),
   ArrowLeft: (page) => page.picture.pan(STEP, 0),
   ArrowRight: (page) => page.picture.pan(-STEP, 0),

@@ -7,7 +7,7 @@ TORCH_INDEX ?=
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 WORKERS ?= 2
 
-.PHONY: install install-dev browser start test check lint format lock clean
+.PHONY: install install-dev start test check browser lint format lock clean
 
 install: $(VENV)/.installed
 install-dev: $(VENV)/.installed-dev
@@ -36,17 +36,17 @@ start: install
 
 test: check
 
-# The operator's pages are tested in a real browser; where apt-get may, it installs one.
-browser:
-	@command -v chromium chromium-browser google-chrome chrome >/dev/null && exit 0; \
-	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-		apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium; \
-	else \
-		echo "the tests of the operator's pages need Chromium: sudo apt-get install chromium (macOS: brew install chromium)" >&2; exit 1; \
-	fi
-
 check: install-dev browser lint
 	$(BIN)/python -m pytest -n $(WORKERS)
+
+# The operator's pages are tested in a real Chromium; installed here where we may.
+browser:
+	@for name in chromium chromium-browser google-chrome chrome; do command -v $$name >/dev/null && exit 0; done; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		echo "installing Chromium"; apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium >/dev/null; \
+	else \
+		echo "the tests need Chromium: sudo apt-get install chromium" >&2; exit 1; \
+	fi
 
 lint: install-dev
 	$(BIN)/ruff check .

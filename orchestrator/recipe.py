@@ -85,13 +85,13 @@ class Recipe(Section):
     )
     tiles: TileCounts = Field(
         default="1x1",
-        description="Overlapping tiles a frame is cut into, each scored at image_size: for defects that vanish when a "
-        "large frame is shrunk to one square. Time to teach and to score grows with their number.",
+        description="Overlapping tiles patchcore cuts a frame into, each scored at image_size: for defects that vanish "
+        "when a large frame is shrunk to one square. Time to teach and to score grows with their number.",
     )
     local_contrast: bool = Field(
         default=True,
-        description="See each place against its surroundings, whatever the exposure or the shading; false where the "
-        "brightness of the whole part is what tells good from bad.",
+        description="patchcore sees each place against its surroundings, whatever the exposure or the shading; false "
+        "where the brightness of the whole part is what tells good from bad.",
     )
     target_false_reject_rate: Real = Field(
         default=0.05, gt=0, lt=0.5, description="Share of known-good parts that the NG threshold may reject."

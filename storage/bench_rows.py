@@ -28,6 +28,12 @@ INSPECTIONS = """
     FROM generate_series(CAST(:first AS bigint), :last) AS n
 """
 ID = "CAST(:at || '7000' || '8' || :salt || lpad(to_hex(n), 12, '0') AS uuid)"
+# An inspection without a verdict would be taken for one that got stuck, and scored.
+VERDICTS = f"""
+    INSERT INTO verdicts (inspection_id, verdict, reason, anomaly_score, decided_at, stage_milliseconds)
+    SELECT {ID}, 'REVIEW', 'bench', (n % 1000) / 1000.0, now(), '{{}}'
+    FROM generate_series(CAST(:first AS bigint), :last) AS n
+"""
 FRAMES = f"""
     INSERT INTO frames (inspection_id, camera, sha256, md5, size_bytes, media_type, width, height, channels, bit_depth,
         frame_number, captured_at)
@@ -109,7 +115,7 @@ def prepare(session: Session, station: str, host: str) -> Ground:
 def fill(session: Session, ground: Ground, first: int, last: int, decided: bool) -> None:
     """Reviews of these numbers: open ones with frames, or decided ones."""
     facts = {**asdict(ground), "first": first, "last": last}
-    for statement in (INSPECTIONS.format(id=ID), *((DECIDED,) if decided else (FRAMES, REVIEWS))):
+    for statement in (INSPECTIONS.format(id=ID), VERDICTS, *((DECIDED,) if decided else (FRAMES, REVIEWS))):
         session.execute(text(statement), facts)
 
 

@@ -58,6 +58,8 @@ def test_a_crowd_on_a_served_line_decides_every_review_once(served: tuple[Served
         ground = bench_rows.prepare(session, "bench", "here")
         aside = bench_rows.prepare(session, "aside", "here")
     fill(up.database, ground, aside, 60, rows=30, waiting=20, say=lambda _: None)
+    with up.database.begin() as session:
+        assert records.overdue(session, timedelta(0)) == [], "the line would take them for parts that got stuck"
     with tokens(up.database, "bench", 6) as known:
         answers = work(line, up.database, ground, known, 60, seed=3, say=lambda _: None)
     found: dict[str, Any] = report(up.database, ground, answers, 60)

@@ -55,7 +55,8 @@ def test_validate_names_every_problem_without_a_traceback(adline: Command, tmp_p
     assert adline("config", "validate") == 1
     assert adline.err.splitlines() == [
         "adline: adline.toml:2: server.port is 0; allowed: a whole number from 1 to 65535",
-        "adline: adline.toml:3: server.hots is no setting; did you mean server.host? allowed: host, port",
+        "adline: adline.toml:3: server.hots is no setting; did you mean server.host? "
+        "allowed: host, port, allowed_hosts, trusted_proxies, open_metrics",
     ]
     assert adline("config", "validate", "--json") == 1
     answer = json.loads(adline.out)

@@ -81,8 +81,6 @@ class OnnxNetwork:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         options.log_severity_level = 3
-        # Subnormal activations are slow to compute with, and say nothing.
-        options.add_session_config_entry("session.set_denormal_as_zero", "1")
         model = graph_of(network, image_size)
         self.session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 

@@ -73,10 +73,13 @@ class FrameScorer:
         return Judgement(raw, raw_map)
 
 
-def learn_standards(distances: Sequence[Distances], worst: int) -> dict[str, Tensor]:
-    """What FrameScorer needs to know of the distances of good frames that were not learned from."""
-    near, far = (np.stack(maps) for maps in zip(*distances, strict=True))
-    places = learn_places(torch.from_numpy(far))
+def learn_standards(known: Sequence[Distances], unknown: Sequence[Distances], worst: int) -> dict[str, Tensor]:
+    """What FrameScorer needs to know of good frames' distances.
+
+    From those that were learned from, which places are far out beside the others; from those that were not, how far.
+    """
+    places = learn_places(torch.from_numpy(np.stack([one.far for one in known])))
+    near, far = (np.stack(maps) for maps in zip(*unknown, strict=True))
     here = (far - places["place_mean"].numpy()) / places["place_deviation"].numpy()
     standards = [
         (np.mean(scores), max(np.std(scores), 1e-6))

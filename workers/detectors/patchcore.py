@@ -36,7 +36,7 @@ class PatchCoreConfiguration:
     held_out_share: float = 0.2
     bank_size: int = 2000
     worst_share: float = 0.004  # of a tile's patches: their mean decides
-    gaussian_weight: float = 0.75
+    gaussian_weight: float = 1.25
 
     @property
     def worst(self) -> int:

@@ -102,7 +102,9 @@ def learn(
         tensors = memorise([frames[place] for place in known], configuration.bank_size // 2, seed)
         distances = PatchDistances(eye.tiles, tensors)
         usual += [distances.of(frames[place]) for place in unknown]
-    return memorise(frames, configuration.bank_size, seed) | learn_standards(usual, configuration.worst)
+    tensors = memorise(frames, configuration.bank_size, seed)
+    distances = PatchDistances(eye.tiles, tensors)
+    return tensors | learn_standards([distances.of(frame) for frame in frames], usual, configuration.worst)
 
 
 def halved(groups: Sequence[str]) -> tuple[list[int], list[int]]:

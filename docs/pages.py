@@ -47,7 +47,8 @@ def keep(page: Page, name: str) -> None:
     time.sleep(2)  # pictures that are still on their way
     pixels = cv2.imdecode(np.frombuffer(page.picture(), np.uint8), cv2.IMREAD_COLOR)
     assert pixels is not None
-    cv2.imwrite(str(FOLDER / f"{name}.png"), pixels, [cv2.IMWRITE_PNG_COMPRESSION, 9])
+    small = cv2.resize(pixels, None, fx=0.75, fy=0.75, interpolation=cv2.INTER_AREA)
+    cv2.imwrite(str(FOLDER / f"{name}.png"), small, [cv2.IMWRITE_PNG_COMPRESSION, 9])
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ import http.server
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -42,7 +43,7 @@ def page() -> Iterator[Page]:
         thread.join()
 
 
-def run(page: Page, module: str, script: str) -> object:
+def run(page: Page, module: str, script: str) -> Any:
     return page.run(f"import('/pages/{module}').then(async (all) => {{ {script} }})")
 
 
@@ -50,7 +51,7 @@ def test_a_mask_becomes_an_8_bit_grey_png_with_the_very_same_pixels(page: Page) 
     script = """const mask = new all.Mask(37, 23); mask.stroke({x: 3, y: 4}, {x: 30, y: 18}, 2.5, 255);
         const bytes = new Uint8Array(await (await mask.toPng()).arrayBuffer());
         return [btoa(String.fromCharCode(...bytes)), [...mask.data]];"""
-    png, drawn = run(page, "mask.js", script)  # type: ignore[misc]  # a list of two
+    png, drawn = run(page, "mask.js", script)
     read = cv2.imdecode(np.frombuffer(base64.b64decode(png), np.uint8), cv2.IMREAD_UNCHANGED)
     assert read is not None and read.dtype == np.uint8 and read.shape == (23, 37)
     assert np.array_equal(read.ravel(), np.array(drawn, np.uint8))

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from starlette.requests import HTTPConnection
 
+from storage.events import ReviewReason
+from storage.label_models import Decision
 from workers.labeling.web import words
 from workers.labeling.web.words import WORDS, language_of
 
@@ -38,6 +40,12 @@ def test_every_word_a_script_asks_for_is_there() -> None:
     }
     assert len(asked) > 20
     assert asked <= WORDS["en"].keys()
+
+
+def test_everything_that_is_shown_by_its_value_has_a_word() -> None:
+    shown = [*Decision, *(f"reason_{reason}" for reason in ReviewReason)]
+    shown += [f"state_{state}" for state in ("starting", "running", "held", "degraded")]
+    assert set(shown) <= WORDS["en"].keys()
 
 
 @pytest.mark.parametrize(

@@ -51,6 +51,7 @@ def frame(visitor: Visitor, line: str, page: str) -> Iterator[None]:
     """The page's own content goes into the block."""
     words = visitor.words
     ui.add_head_html('<link rel="stylesheet" href="/pages/style.css">')
+    ui.add_head_html(f"<script>{told_when_away(words)}</script>")
     ui.page_title(f"{words[page]} · {line} · adline")
     ui.dark_mode(visitor.theme)
     with ui.element("header").classes("bar"):
@@ -69,6 +70,15 @@ def frame(visitor: Visitor, line: str, page: str) -> Iterator[None]:
         )
     with ui.element("main").classes(f"page page-{page}"):
         yield
+
+
+def told_when_away(words: Words) -> str:
+    """NiceGUI says so in English: in the page's language instead."""
+    said = json.dumps([words["reconnecting"], words["reconnecting_more"]])
+    return (
+        "addEventListener('DOMContentLoaded', () => document.querySelectorAll('#popup span')"
+        f".forEach((place, i) => place.textContent = {said}[i]))"
+    )
 
 
 def choice(text: str, cookie: str, value: str) -> ui.element:

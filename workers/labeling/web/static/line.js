@@ -26,7 +26,7 @@ class LinePage {
   constructor(root, words) {
     Object.assign(this, { root, words });
     this.find(".last h2").textContent = words.last_verdicts;
-    this.find(".workers h2").textContent = words.state;
+    this.find(".workers h2").textContent = words.worker;
     this.timers = [this.repeat(() => this.status(), OFTEN), this.repeat(() => this.estimates(), SELDOM)];
   }
 
@@ -99,7 +99,9 @@ class LinePage {
           element("small", "", this.words.of_decided.replace("{found}", rate.found).replace("{decided}", rate.decided)),
         ]
       : [element("small", "", this.words.no_sample)];
-    return element("p", `rate ${name}`, [element("span", "", this.words[name]), ...said]);
+    const shown = element("p", `rate ${name}`, [element("span", "", this.words[name]), ...said]);
+    shown.title = this.words[`${name}_hint`];
+    return shown;
   }
 
   part({ inspection_id, part_id, station, verdict, anomaly_score }) {

@@ -26,6 +26,7 @@ logger = logging.getLogger(__name__)
 
 CHECK_SECONDS = 1.0
 ANSWER_SECONDS = 3.0
+ENDING_SECONDS = 3.0
 INLINE_BYTES = 1 << 20
 HOT_WAIT_SECONDS = 0.05  # a frame is offered while its event is on the way
 PENDING_CALLS = 256  # to a worker that is restarting; hot frames beyond them are not offered
@@ -367,4 +368,18 @@ class Supervisor:
         self.watching.set()
         import ray
 
+        workers = [worker for server in self.servers for worker in descendants(server)]
         ray.shutdown()
+        # Ray does not wait for its workers: one that takes long to give its memory back would outlive the line.
+        _, alive = psutil.wait_procs(workers, timeout=ENDING_SECONDS)
+        for process in alive:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+
+
+def descendants(mark: ProcessMark) -> list[psutil.Process]:
+    try:
+        process = mark.process()
+        return process.children(recursive=True) if process else []
+    except psutil.NoSuchProcess:
+        return []

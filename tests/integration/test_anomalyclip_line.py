@@ -89,13 +89,15 @@ class Workshop:
 
     def inspect(self, *images: bytes) -> list[Prediction]:
         """Score stored frames and record what was said of them."""
-        self.log.publish(*(self.captured(data) for data in images))
+        captured = [self.captured(data) for data in images]
+        self.log.publish(*captured)
         worker = self.inference_worker()
         worker.champions.refresh()
         worker.handle(self.log.read("inference", "inference-0", self.keys[:1], 100, 10))
         self.recorder().handle(self.log.read("record", "record", self.keys, 100, 10))
         with self.plant.database.begin() as session:
-            return list(session.scalars(select(Prediction).order_by(Prediction.inspection_id)))
+            found = {one.inspection_id: one for one in session.scalars(select(Prediction))}
+        return [found[event.trigger.inspection_id] for event in captured]
 
     def captured(self, data: bytes) -> FrameCaptured:
         stored, seen = self.store.put(data, ".png"), describe(data)

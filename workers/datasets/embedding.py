@@ -20,7 +20,7 @@ class Embedder:
     """PatchCore's embedding, which needs no teaching."""
 
     def __init__(self) -> None:
-        configuration = PatchCoreConfiguration()
+        configuration = PatchCoreConfiguration(local_contrast=False)  # brightness is what some images stand out by
         self.image_size, self.eye = configuration.image_size, Eye(configuration)
 
     def vector(self, image: Image) -> Vectors:

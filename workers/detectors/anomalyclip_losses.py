@@ -40,10 +40,9 @@ def classification(logits: Tensor, labels: Tensor) -> Tensor:
 def contrastive(logits: Tensor, labels: Tensor) -> Tensor:
     """Which images does each prompt belong to? The other direction of CLIP's symmetric loss; logits (B, 2).
 
-    Our own definition: the AD-CLIP card names a contrastive loss and its weight and gives no formula, and the training
-    script published beside it has none. A prompt has several images in a batch: the probability of each of them counts
-    equally (Khosla et al., "Supervised Contrastive Learning", 2020). A prompt without an image in the batch does not
-    count.
+    Our own definition: the AD-CLIP card names a contrastive loss and its weight and gives no formula. A prompt has
+    several images in a batch: the probability of each of them counts equally (Khosla et al., "Supervised Contrastive
+    Learning", 2020). A prompt without an image in the batch does not count.
     """
     over_images = logits.log_softmax(dim=0)  # (B, 2)
     members = F.one_hot(labels, 2).to(logits.dtype)  # (B, 2)

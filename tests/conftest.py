@@ -19,6 +19,7 @@ from orchestrator.valkey import EmbeddedValkey
 from storage.database import Database
 from storage.stream import EventLog
 from tests import facts
+from tests.command import Command
 from tests.facts import Plant
 
 TEMPLATE = "adline_template"
@@ -101,6 +102,12 @@ def log(stream_url: str) -> Iterator[EventLog]:
     log = EventLog(stream_url)
     yield log
     log.close()
+
+
+@pytest.fixture
+def adline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    """`adline` in a folder of its own."""
+    return Command(tmp_path, monkeypatch, capsys)
 
 
 @pytest.fixture

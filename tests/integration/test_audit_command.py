@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
-from collections.abc import Iterator
 from pathlib import Path
 from uuid import UUID
 
@@ -29,19 +28,9 @@ PARTS = [
 
 
 @pytest.fixture
-def adline(
-    tmp_path: Path, database_url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Command:
-    command = Command(tmp_path, monkeypatch, capsys)
+def adline(adline: Command, database_url: str, monkeypatch: pytest.MonkeyPatch) -> Command:
     monkeypatch.setenv("DATABASE_URL", database_url)
-    return command
-
-
-@pytest.fixture
-def database(database_url: str) -> Iterator[Database]:
-    opened = Database(database_url)
-    yield opened
-    opened.close()
+    return adline
 
 
 @pytest.fixture

@@ -17,11 +17,6 @@ from workers.detectors.head_configuration import HeadConfiguration
 
 
 @pytest.fixture
-def adline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
-    return Command(tmp_path, monkeypatch, capsys)
-
-
-@pytest.fixture
 def painted(tmp_path: Path) -> Path:
     return write_painted(tmp_path / "painted")
 

@@ -13,11 +13,6 @@ from workers.datasets.peer import measure_anomalib
 from workers.datasets.read import read
 
 
-@pytest.fixture
-def adline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
-    return Command(tmp_path, monkeypatch, capsys)
-
-
 @pytest.mark.filterwarnings("default")  # the peer's own are not ours to mend
 def test_the_peer_is_measured_on_the_same_images_or_it_is_said_at_once_what_to_install(
     tmp_path: Path, adline: Command

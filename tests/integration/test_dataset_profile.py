@@ -14,11 +14,6 @@ from tests.painted import SIDE, good_part, write_image, write_painted
 
 
 @pytest.fixture
-def adline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
-    return Command(tmp_path, monkeypatch, capsys)
-
-
-@pytest.fixture
 def planted(tmp_path: Path) -> Path:
     """A leak, a blurred, a dark and an odd image among brushed metal."""
     root = write_painted(tmp_path / "planted", taught=25, judged=6)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -20,12 +19,9 @@ def log(stream_url: str) -> Iterator[EventLog]:
 
 
 @pytest.fixture
-def adline(
-    tmp_path: Path, stream_url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Command:
-    command = Command(tmp_path, monkeypatch, capsys)
+def adline(adline: Command, stream_url: str, monkeypatch: pytest.MonkeyPatch) -> Command:
     monkeypatch.setenv("REDIS_URL", stream_url)
-    return command
+    return adline
 
 
 def set_aside(log: EventLog, count: int) -> list[str]:

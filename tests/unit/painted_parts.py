@@ -1,20 +1,15 @@
-"""Brushed metal with painted defects, so small that a head is trained in a second."""
+"""Brushed metal with painted defects, so small that a head is trained in a second.
+
+Some good parts have a harmless bright stamp, which a one-class detector finds odd.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 
+from tests.painted import SIDE, good_part
 from workers.detectors.detector import Image
 from workers.detectors.labelled import Labelled, Mask
-
-SIDE = 96
-
-
-def good_part(number: int) -> Image:
-    """Noise along one direction; some parts have a harmless bright stamp, which a one-class detector finds odd."""
-    draw = np.random.default_rng(number)
-    lines = draw.integers(100, 140, (SIDE, 1)).repeat(SIDE, axis=1) + draw.integers(-5, 6, (SIDE, SIDE))
-    return lines.astype(np.uint8)
 
 
 def place(number: int) -> tuple[slice, slice]:

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 import pytest
 import torch
 
-from tests.unit.painted_parts import good_part, labelled_parts
+from tests.painted import good_part
+from tests.unit.painted_parts import labelled_parts
 from workers.datasets.crossvalidation import cross_validate
 from workers.detectors.detector import Detector
 from workers.detectors.head_configuration import HeadConfiguration

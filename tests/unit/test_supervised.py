@@ -9,7 +9,8 @@ import torch
 from sklearn.metrics import roc_auc_score
 
 from storage.errors import ImageUnreadable, ModelError, ScoreInvalid, SettingsError, TeachingFailed
-from tests.unit.painted_parts import good_part, labelled_parts
+from tests.painted import good_part
+from tests.unit.painted_parts import labelled_parts
 from workers.detectors.detector import Detector, Prediction
 from workers.detectors.head_configuration import HeadConfiguration
 from workers.detectors.labelled import Labelled

@@ -12,6 +12,7 @@ from storage.database import check_schema, connection
 from storage.errors import SchemaOutdated
 from storage.label_models import DefectClass, Label, Region
 from storage.people_rows import SECRET_TABLES, PeopleEvent
+from storage.training_models import TrainingRun
 
 APPEND_ONLY = (
     *("deployments", "frames", "inspections", "model_versions", "predictions", "recipes", "threshold_settings"),
@@ -19,7 +20,7 @@ APPEND_ONLY = (
 )
 VIEWS = (
     *("v_defect_history", "v_model_deployments", "v_operator_decisions", "v_part_history", "v_people_history"),
-    "v_threshold_settings",
+    *("v_threshold_settings", "v_training_runs"),
 )
 
 
@@ -41,7 +42,7 @@ def schema_differences(url: str) -> list[str]:
 def model_differences(connected: Connection) -> list[str]:
     """Tables, columns, indexes and keys, compared with storage.models."""
     context = MigrationContext.configure(connected, opts={"compare_type": True, "include_name": is_modelled})
-    return [described(step) for found in compare_metadata(context, Label.metadata) for step in steps(found)]
+    return [described(step) for found in compare_metadata(context, TrainingRun.metadata) for step in steps(found)]
 
 
 def is_modelled(name: str | None, kind: str, parents: object) -> bool:

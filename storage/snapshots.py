@@ -171,7 +171,7 @@ def check_name(session: Session, name: str) -> None:
     """SnapshotRefused when no new snapshot can have this name."""
     if not NAME.fullmatch(name):
         raise SnapshotRefused(
-            f"snapshot name {name!r}: allowed are at most 100 letters, digits and . _ - beginning with a letter or digit"
+            f"snapshot name {name!r}: allowed are at most 100 letters, digits and . _ -, the first no sign"
         )
     if session.get(DatasetSnapshot, name) is not None:
         raise SnapshotRefused(f"there is a snapshot {name!r} already; snapshots are never changed: choose another name")

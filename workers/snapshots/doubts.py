@@ -1,8 +1,8 @@
 """How far each label is from what images like it were called.
 
 Three estimates, none of which sees the label it judges: a linear classifier of the embeddings, cross-fitted by part; a
-vote of the nearest images of other parts; and the score of the model that judged the part before it had the label. Their
-mean errs less than each. After Northcutt, Jiang, Chuang, "Confident Learning: Estimating Uncertainty in Dataset
+vote of the nearest images of other parts; and the score of the model that judged the part before it had the label.
+Their mean errs less than each. After Northcutt, Jiang, Chuang, "Confident Learning: Estimating Uncertainty in Dataset
 Labels", JAIR 2021.
 """
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from storage.snapshot_models import AsideReason
+from storage.snapshot_models import AsideReason, ItemSource
 from workers.snapshots.row import Row
 
 
@@ -14,6 +14,8 @@ def faults(row: Row) -> dict[AsideReason, str]:
     if disagrees(row):
         said = ", ".join(f"{person} {word(is_anomaly)}" for person, is_anomaly in row.said)
         found[AsideReason.DISAGREEMENT] = f"in force is {word(row.is_anomaly)}, which most do not say: {said}"
+    if row.is_anomaly and row.source is ItemSource.TAUGHT:
+        found[AsideReason.CONTRADICTION] = "the recipe is taught from it as known-good, and it is labelled anomaly"
     if row.is_anomaly and row.marked_elsewhere:
         found[AsideReason.OTHER_VIEW] = "the defect is marked on other views of the part alone"
     return found

@@ -1,8 +1,8 @@
 """Whether one operator's labels suddenly differ from his own before, and from what others say of parts like these.
 
 Compared is what a label says with how likely it is for such a part, so that a worse lot is not taken for a worse
-operator. The moment is the split of his labels, in time, that differs most (Hawkins, "Testing a Sequence of Observations
-for a Shift in Location", JASA 1977); how often chance makes one so large is found by permuting them.
+operator. The moment is the split of his labels, in time, that differs most (Hawkins, "Testing a Sequence of
+Observations for a Shift in Location", JASA 1977); how often chance makes one so large is found by permuting them.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ PERMUTATIONS: Final = 2000
 CHANCE: Final = 0.01  # of all operators and both comparisons together
 LEAST_SHIFT: Final = 0.15
 """A smaller one is significant with enough labels and harms nobody."""
+FAR: Final = 3.5  # standard errors: by chance once in 2,000 operators
 
 Numbers = NDArray[np.float64]
 
@@ -46,17 +47,15 @@ def shifted(labels: Sequence[Said], seed: int) -> dict[int, str]:
         others = [label for label in labels if label.person != person]
         chance = CHANCE / (2 * len(people))
         for name, values in comparisons([labels[place] for place in places]).items():
-            start, said = change(values, seed, chance)
+            start, size = change(values, seed, chance)
             baseline = comparisons(others)[name] if len(others) >= FEWEST else None
             # From others as well: who comes back to what everybody says has not become a worse operator.
-            if start is not None and differs(values[start:], baseline, said):
+            if start is not None and differs(values[start:], baseline, size):
                 when = labels[places[start]].decided_at
-                detail = (
-                    f"from {when:%Y-%m-%d %H:%M} on {person} says {name} {said:+.2f} as often as such parts bear out"
-                )
+                detail = f"from {when:%Y-%m-%d %H:%M} on {person} says {name} {abs(size):.0%} {often(size)} than before"
                 found |= dict.fromkeys(places[start:], detail)
         if not found.keys() & set(places) and len(places) >= 2 * FEWEST and 2 * len(places) < len(labels):
-            found |= stranger(person, places, labels, others, chance)
+            found |= stranger(person, places, labels, others)
     return found
 
 
@@ -101,19 +100,20 @@ def differs(values: Numbers, baseline: Numbers | None, size: float) -> bool:
     """Whether they lie on the shift's side of what others do, by at least the least shift; with nobody else, yes."""
     if baseline is None:
         return True
-    return float(values.mean() - baseline.mean()) * np.sign(size) >= LEAST_SHIFT
+    return float(values.mean() - baseline.mean()) * (1 if size > 0 else -1) >= LEAST_SHIFT
 
 
-def stranger(
-    person: str, places: Sequence[int], labels: Sequence[Said], others: Sequence[Said], chance: float
-) -> dict[int, str]:
+def often(size: float) -> str:
+    return "more often" if size > 0 else "less often"
+
+
+def stranger(person: str, places: Sequence[int], labels: Sequence[Said], others: Sequence[Said]) -> dict[int, str]:
     """All labels of somebody who never labelled as the others do; the majority is the norm."""
     for name, values in comparisons([labels[place] for place in places]).items():
         baseline = comparisons(others)[name]
         size = float(values.mean() - baseline.mean())
         error = float(np.sqrt(values.var() / len(values) + baseline.var() / len(baseline)))
-        bound = 3.5  # standard errors: by chance once in 2,000 operators
-        if abs(size) >= LEAST_SHIFT and abs(size) > bound * max(error, 1e-9) and chance > 0:
-            detail = f"{person} says {name} {size:+.2f} as often as others do of such parts"
+        if abs(size) >= LEAST_SHIFT and abs(size) > FAR * error:
+            detail = f"{person} says {name} {abs(size):.0%} {often(size)} than others of such parts"
             return dict.fromkeys(places, detail)
     return {}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 
 from storage import snapshots
@@ -31,7 +31,7 @@ class Order:
     description: str = ""
     name: str | None = None
     seed: int = 0
-    policy: Policy = Policy()
+    policy: Policy = field(default_factory=Policy)
     maximum_megapixels: float = 100
 
 

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any, Final, cast
 from uuid import UUID
 
-from sqlalchemy import Table, func, insert, select, text
+from sqlalchemy import Table, insert, select, text
 from sqlalchemy.orm import Session
 
 from storage.errors import SnapshotRefused, SnapshotUnknown
@@ -141,6 +141,13 @@ def releases(session: Session, recipe: str) -> set[tuple[str, UUID | None]]:
     return {(sha256, label_id) for sha256, label_id in found}
 
 
+def is_recorded(session: Session, part_key: str) -> bool:
+    """Whether an inspection saw this part."""
+    kind, _, name = part_key.partition(":")
+    query = "frames WHERE sha256 = :name" if f"{kind}:" == IMAGE else "inspections WHERE part_id = :name"
+    return bool(session.scalar(text(f"SELECT EXISTS (SELECT FROM {query})"), {"name": name}))
+
+
 def is_named(session: Session, sha256: str) -> bool:
     """Whether a snapshot names this image or mask: then no retention may remove it."""
     return bool(
@@ -239,7 +246,3 @@ def add_challenge(session: Session, recipe: str, part_key: str, by: str, reason:
     session.flush()
     session.refresh(found)
     return found
-
-
-def count(session: Session, name: str) -> int:
-    return session.scalar(select(func.count()).select_from(SnapshotItem).where(SnapshotItem.snapshot == name)) or 0

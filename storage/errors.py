@@ -411,3 +411,23 @@ class TrainingRefused(TrainingError):
 
 class RecipeUnknown(NotOnRecord):
     """There is no such recipe."""
+
+
+class SnapshotError(AdlineError):
+    """This cannot be done with a dataset snapshot."""
+
+
+class SnapshotUnknown(SnapshotError):
+    """There is no such snapshot."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        super().__init__(f"there is no snapshot {name!r}; `adline dataset list` shows them")
+
+
+class SnapshotRefused(SnapshotError):
+    """No snapshot can be made of this."""
+
+
+class NothingToSnapshot(SnapshotError):
+    """There is nothing a snapshot could be made of."""

@@ -18,6 +18,7 @@ from random import Random
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+from orchestrator.running import url_of
 from orchestrator.settings import Settings
 from orchestrator.users import add_token, console
 from storage import people
@@ -114,9 +115,10 @@ class Oracle:
 
 
 @contextmanager
-def oracle_at_work(database: Database, settings: Settings, url: str, seed: int) -> Iterator[Oracle]:
+def oracle_at_work(database: Database, settings: Settings) -> Iterator[Oracle]:
     """An operator of that name with a token, in a thread, for as long as the block runs."""
-    known, stop = experts(), threading.Event()
+    known, stop, seed = experts(), threading.Event(), min(recipe.seed for recipe in settings.recipes.values())
+    url = url_of(settings.server.host, settings.server.port)
     with database.begin() as session:
         if people.find(session, NAME) is None:
             people.add(session, NAME, Role.OPERATOR, console(), None)
@@ -145,10 +147,13 @@ def refuse_strangers(settings: Settings) -> None:
         raise SettingsError([f"{path}: --oracle knows the labels of ELPV's images; allowed: elpv" for path in others])
 
 
-def demo_settings(recipe: str) -> dict[str, Any]:
-    """What the demo line is told beside its own settings: a fair draw of its parts is decided, and learned from."""
+def demo_settings(settings: Settings) -> dict[str, Any]:
+    """What the demo line is told beside its own settings: a fair draw of its parts is decided, and learned from.
+
+    Fewer cells than usual are taught: the camera shows the others, and the pool needs good ones, too.
+    """
+    asked = {"sample_rate": 0.6, "ng_sample_rate": 0.6, "teach.count": 300}
+    retrain = {"retrain.after_labels": 300, "retrain.test_share": 0.3}
     return {
-        f"recipes.{recipe}.sample_rate": 0.5,
-        f"recipes.{recipe}.ng_sample_rate": 0.5,
-        f"recipes.{recipe}.retrain.after_labels": 250,
+        f"recipes.{name}.{key}": value for name in settings.used_recipes for key, value in (asked | retrain).items()
     }

@@ -84,6 +84,13 @@ class Retrain(Section):
         le=1_000_000,
         description="After so many parts were decided normal or anomaly since the last run began; 0 is never.",
     )
+    test_share: Real = Field(
+        default=0.2,
+        gt=0,
+        lt=1,
+        description="Of the newly decided parts, drawn whatever their verdict, the share that joins the protected "
+        "pool: models are judged on it and never learn from it.",
+    )
     on_drift: bool = Field(
         default=False,
         description="When the scores drift from the champion's reference, and the camera is not why.",

@@ -33,6 +33,17 @@ NEW_LABELS = text(
     """
 )
 
+DECIDED = text(
+    """
+    SELECT l.decision, count(*) AS parts FROM reviews r JOIN labels l ON l.id = r.label_id
+    WHERE l.decided_at >= :since GROUP BY l.decision
+    """
+)
+VERDICT_TIMES = text(
+    "SELECT v.recorded_at FROM verdicts v JOIN inspections i ON i.id = v.inspection_id "
+    "WHERE i.run_id = :run_id ORDER BY v.recorded_at"
+)
+
 
 # Asked for
 
@@ -181,3 +192,16 @@ def last_asked(session: Session, recipe: str, cause: Cause) -> datetime | None:
 def shown(run: TrainingRun) -> dict[str, Any]:
     """A run as the API and `--json` tell it."""
     return {column.key: getattr(run, column.key) for column in TrainingRun.__table__.columns}
+
+
+# Beside a run of the line
+
+
+def decided(session: Session, since: datetime) -> dict[str, int]:
+    """How many parts people decided how since then, by the label that holds."""
+    return {row.decision: row.parts for row in session.execute(DECIDED, {"since": since})}
+
+
+def verdict_times(session: Session, line_run: UUID) -> list[datetime]:
+    """When each verdict of a run of the line was recorded."""
+    return list(session.scalars(VERDICT_TIMES, {"run_id": line_run}))

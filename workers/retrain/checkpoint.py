@@ -34,6 +34,11 @@ class Checkpoint:
     def file(self, phase: Phase) -> Path:
         return self.folder / f"{phase}.json"
 
+    @property
+    def candidate(self) -> Path:
+        """The model it made, before it has a place among the others."""
+        return self.folder / "candidate"
+
     def done(self) -> list[Phase]:
         return [phase for phase in Phase if self.file(phase).exists()]
 
@@ -41,8 +46,8 @@ class Checkpoint:
         """Of a run that ended, what was only for resuming."""
         for phase in Phase:
             self.file(phase).unlink(missing_ok=True)
-        for draft in self.folder.glob(".*"):
-            shutil.rmtree(draft) if draft.is_dir() else draft.unlink()
+        for left in (*self.folder.glob(".*"), self.candidate):
+            shutil.rmtree(left, ignore_errors=True) if left.is_dir() else left.unlink(missing_ok=True)
 
 
 def write_durably(file: Path, data: bytes) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -53,4 +53,8 @@ class TrainerPlan:
         return cls(**{**given, "home": Path(given["home"])})
 
     def schedules(self) -> dict[str, Schedule]:
-        return {name: Schedule(**recipe["retrain"]) for name, recipe in self.recipes.items()}
+        wanted = {field.name for field in fields(Schedule)}
+        return {
+            name: Schedule(**{key: value for key, value in recipe["retrain"].items() if key in wanted})
+            for name, recipe in self.recipes.items()
+        }

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from storage import training_runs
 from storage.database import Database
-from storage.errors import AdlineError, DatabaseUnavailable, DiskFull, TrainingCancelled
+from storage.errors import AdlineError, DatabaseUnavailable, DiskFull, TrainingCancelled, TrainingRefused
 from storage.training_models import RunState, TrainingRun
 from workers.retrain.plan import TrainerPlan
 from workers.retrain.process import end_with_parent, step_back
@@ -48,6 +48,9 @@ def work(plan: TrainerPlan, database: Database, still_mine: Callable[[], bool]) 
         run.execute()
     except TrainingCancelled:
         finish(database, row, RunState.CANCELLED)
+    except TrainingRefused as error:
+        with database.begin() as session:
+            training_runs.end(session, row.id, RunState.DONE, sentence=f"refused: {error}")
     except (DatabaseUnavailable, DiskFull) as error:
         logger.error("the run waits for its next attempt: %s", error)
         raise

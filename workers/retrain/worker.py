@@ -13,7 +13,7 @@ from storage import training_runs
 from storage.database import Database
 from storage.errors import DatabaseUnavailable
 from storage.events import now
-from storage.training_models import TrainingRun
+from storage.training_models import RunState, TrainingRun
 from workers.consumer import Status
 from workers.retrain.plan import TrainerPlan
 from workers.retrain.process import TrainerProcess
@@ -117,15 +117,19 @@ class RetrainWorker:
 
 
 def brief(run: TrainingRun) -> dict[str, Any]:
-    facts = ("recipe", "cause", "state", "phase", "progress", "detail", "candidate", "promoted", "sentence", "error")
-    return {"id": str(run.id), **{name: getattr(run, name) for name in facts}}
+    """What is shown of a run; `step` changes with each phase, `words` with each image."""
+    facts = ("recipe", "cause", "state", "phase", "progress", "detail", "promoted", "sentence", "error")
+    figures = {name: run.figures.get(name) for name in ("f1_before", "f1_after")}
+    step = f"{run.recipe}: {run.phase or 'begins'}" if run.state is RunState.RUNNING else in_words(run)
+    told = {name: getattr(run, name) for name in facts}
+    return {"id": str(run.id), **told, **figures, "words": in_words(run), "step": step}
 
 
 def in_words(run: TrainingRun) -> str:
     """One line for a person."""
-    if run.state == "running":
+    if run.state is RunState.RUNNING:
         percent = f" {run.progress:.0%}" if run.progress else ""
-        return f"{run.recipe}: {run.phase or 'begins'}{percent}{f', {run.detail}' if run.detail else ''}"
-    if run.state == "queued":
+        return f"{run.recipe}: training, {run.phase or 'begins'}{percent}{f', {run.detail}' if run.detail else ''}"
+    if run.state is RunState.QUEUED:
         return f"{run.recipe}: waits to be trained"
     return f"{run.recipe}: {run.sentence or run.error or run.state}"

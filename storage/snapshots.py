@@ -162,7 +162,7 @@ def is_named(session: Session, sha256: str) -> bool:
     )
 
 
-# What is put on record
+# What goes on record
 
 
 def next_name(session: Session, day: datetime, description: str) -> str:

@@ -26,6 +26,8 @@ BY_LOOKS: Final = frozenset({AsideReason.BLURRED, AsideReason.MISEXPOSED, AsideR
 FINAL: Final = frozenset({AsideReason.UNREADABLE, AsideReason.NEAR_DUPLICATE})
 """What no engineer's word changes."""
 
+FEWEST_COMPARED: Final = 20  # images of a class; among fewer, one that differs is no outlier
+
 Asides = list[dict[AsideReason, str]]
 Released = AbstractSet[tuple[str, UUID | None]]
 
@@ -105,17 +107,19 @@ class Builder:
                     self.put_aside(place, AsideReason.NEAR_DUPLICATE, f"{detail} in {self.side_of[other]}")
 
     def quality(self) -> None:
-        places = [place for place, row in enumerate(self.rows) if row.look is not None]
-        looks = [look for row in self.rows if (look := row.look) is not None]
-        if not looks:
-            return
-        measured = [Quality(look.sharpness, look.brightness, look.clipped) for look in looks]
-        for found in quality.blurred(measured):
-            detail = f"sharpness {measured[found].sharpness:.1f}, far below the others"
-            self.put_aside(places[found], AsideReason.BLURRED, detail)
-        for found in quality.misexposed(measured):
-            detail = f"brightness {measured[found].brightness:.2f}, {measured[found].clipped:.0%} black or white"
-            self.put_aside(places[found], AsideReason.MISEXPOSED, detail)
+        """Good images beside good ones and defective beside defective: a defect may be what makes an image dark."""
+        for is_anomaly in (False, True):
+            places = [place for place, row in enumerate(self.rows) if row.look and row.is_anomaly is is_anomaly]
+            looks = [look for place in places if (look := self.rows[place].look) is not None]
+            if len(looks) < FEWEST_COMPARED:
+                continue
+            measured = [Quality(look.sharpness, look.brightness, look.clipped) for look in looks]
+            for found in quality.blurred(measured):
+                detail = f"sharpness {measured[found].sharpness:.1f}, far below the other {word(is_anomaly)} images"
+                self.put_aside(places[found], AsideReason.BLURRED, detail)
+            for found in quality.misexposed(measured):
+                detail = f"brightness {measured[found].brightness:.2f}, {measured[found].clipped:.0%} black or white"
+                self.put_aside(places[found], AsideReason.MISEXPOSED, detail)
 
     def labels(self) -> None:
         """Labels that look wrong beside the others; what is set aside already does not vote."""

@@ -85,18 +85,12 @@ def write_item(store: ImageStore, item: SnapshotItem, folder: Path) -> Sample:
         put(folder / mask, encode((drawn * 255).astype("uint8"), "png"))
     return Sample(
         path=place,
-        product=item_product(item),
         split="train" if split == "train" else "test",
         is_anomaly=item.is_anomaly,
         defect=defect,
         mask=mask,
         group=item.part_key,
     )
-
-
-def item_product(_item: SnapshotItem) -> str:
-    """A snapshot is of one recipe, which is one product."""
-    return "object"
 
 
 def put(path: Path, data: bytes) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -16,7 +17,8 @@ ALIKE: Final = 0.995
 """Cosine of the embeddings of one picture encoded anew or made a little brighter; perceptual hashes alone call images
 alike that are not (of 242 pairs among 1,074 solar cells, most)."""
 MOST_ALIKE: Final = 0.2
-"""Where more of the images are near-duplicates of others, likeness does not tell two parts of this product apart."""
+"""Where one image looks like more of the others, likeness does not tell two parts of this product apart."""
+FEW: Final = 8  # alike images are a part that was seen again, however few images there are
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,7 @@ class Part:
 
 
 def near_duplicates(rows: Sequence[Row]) -> list[tuple[int, int]]:
-    """Pairs of images that show the same to the eye and to the detector; none where half the product looks the same."""
+    """Pairs of images that show the same to the eye and to the detector; none where all parts look the same."""
     places = [place for place, row in enumerate(rows) if row.look is not None]
     looks = [row.look for row in rows if row.look is not None]
     if len(looks) < 2:
@@ -47,8 +49,8 @@ def near_duplicates(rows: Sequence[Row]) -> list[tuple[int, int]]:
         for second in first + 1 + np.flatnonzero(bits <= NEAR):
             if vectors[first] @ vectors[second] >= ALIKE:
                 pairs.append((places[first], places[int(second)]))
-    many = len({place for pair in pairs for place in pair}) > max(2, MOST_ALIKE * len(looks))
-    return [] if many else pairs
+    most = max(Counter(place for pair in pairs for place in pair).values(), default=0)
+    return [] if most > max(FEW, MOST_ALIKE * len(looks)) else pairs
 
 
 def parts(rows: Sequence[Row], alike: Sequence[tuple[int, int]]) -> list[Part]:

@@ -17,7 +17,7 @@ class Policy:
     """From so many lots on whole lots are drawn; with fewer, parts are, and one lot may be on both sides."""
     doubt: float = 0.35
     """A label is set aside when images like it give it less than this probability."""
-    strong_doubt: float = 0.2
+    strong_doubt: float = 0.25
     most_doubted: float = 0.05
-    """A snapshot is unfit to train from when, for sure, more of its labels are strongly doubted: of clean labels 1 to
-    3 % are, of labels of which every fifth was flipped 9 to 13 %."""
+    """A snapshot is unfit to train from when, for sure, more of its labels are strongly doubted: of clean labels 2 to
+    4 % are, of labels of which every fifth was flipped 10 to 14 %."""

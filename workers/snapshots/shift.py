@@ -38,24 +38,40 @@ class Said:
 def shifted(labels: Sequence[Said], seed: int) -> dict[int, str]:
     """The places of labels from an operator's sudden shift on, with the figures in words."""
     people = sorted({label.person for label in labels})
-    found: dict[int, str] = {}
-    for person in people:
-        places = sorted(
+    places_of = {
+        person: sorted(
             (place for place, label in enumerate(labels) if label.person == person),
             key=lambda place: labels[place].decided_at,
         )
+        for person in people
+    }
+    found: dict[int, str] = {}
+    for person in people:
         others = [label for label in labels if label.person != person]
-        chance = CHANCE / (2 * len(people))
-        for name, values in comparisons([labels[place] for place in places]).items():
-            start, size = change(values, seed, chance)
-            baseline = comparisons(others)[name] if len(others) >= FEWEST else None
-            # From others as well: who comes back to what everybody says has not become a worse operator.
-            if start is not None and differs(values[start:], baseline, size):
-                when = labels[places[start]].decided_at
-                detail = f"from {when:%Y-%m-%d %H:%M} on {person} says {name} {abs(size):.0%} {often(size)} than before"
-                found |= dict.fromkeys(places[start:], detail)
-        if not found.keys() & set(places) and len(places) >= 2 * FEWEST and 2 * len(places) < len(labels):
+        found |= changed(person, places_of[person], labels, others, seed, CHANCE / (2 * len(people)))
+    # The norm are those who did not change: otherwise the one who did would make strangers of them.
+    steady = [label for place, label in enumerate(labels) if place not in found]
+    for person in people:
+        others = [label for label in steady if label.person != person]
+        places = places_of[person]
+        if not found.keys() & set(places) and FEWEST <= len(places) < len(others):
             found |= stranger(person, places, labels, others)
+    return found
+
+
+def changed(
+    person: str, places: Sequence[int], labels: Sequence[Said], others: Sequence[Said], seed: int, chance: float
+) -> dict[int, str]:
+    """Labels from the moment on at which a person became another one."""
+    found: dict[int, str] = {}
+    for name, values in comparisons([labels[place] for place in places]).items():
+        start, size = change(values, seed, chance)
+        baseline = comparisons(others)[name] if len(others) >= FEWEST else None
+        # From others as well: who comes back to what everybody says has not become a worse operator.
+        if start is not None and differs(values[start:], baseline, size):
+            when = labels[places[start]].decided_at
+            detail = f"from {when:%Y-%m-%d %H:%M} on {person} says {name} {abs(size):.0%} {often(size)} than before"
+            found |= dict.fromkeys(places[start:], detail)
     return found
 
 

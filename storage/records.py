@@ -16,7 +16,7 @@ from sqlalchemy import Table, func, select, text, true
 from sqlalchemy.dialects.postgresql import Insert, insert
 from sqlalchemy.orm import Session
 
-from storage import embeddings
+from storage import deployments, embeddings
 from storage.events import (
     FrameCaptured,
     FrameFacts,
@@ -29,7 +29,6 @@ from storage.events import (
 )
 from storage.models import (
     Base,
-    Deployment,
     Frame,
     Inspection,
     InspectionVerdict,
@@ -91,20 +90,14 @@ def register_model(session: Session, model: ModelVersion) -> None:
 
 
 def deploy(session: Session, recipe: str, model_version: str, by: str, reason: str, alias: str = CHAMPION) -> None:
-    """From now on this version holds the alias; what held it before stays on record."""
-    session.add(Deployment(recipe=recipe, alias=alias, model_version=model_version, deployed_by=by, reason=reason))
-    session.flush()
+    """From now on this version holds the alias, without any question; storage.deployments.ask asks them."""
+    deployments.carry_out(session, deployments.Wish(recipe, model_version, by, reason, deployments.Alias(alias)))
 
 
 def deployed_model(session: Session, recipe: str, alias: str = CHAMPION) -> ModelVersion | None:
     """The version that holds the alias now."""
-    newest = (
-        select(Deployment.model_version)
-        .where(Deployment.recipe == recipe, Deployment.alias == alias)
-        .order_by(Deployment.id.desc())
-        .limit(1)
-    )
-    return session.scalar(select(ModelVersion).where(ModelVersion.id == newest.scalar_subquery()))
+    held = deployments.holder(session, recipe, deployments.Alias(alias))
+    return session.get(ModelVersion, held.model_version) if held else None
 
 
 def next_model_id(session: Session, recipe: str, day: str) -> str:

@@ -15,11 +15,12 @@ from storage.people_rows import SECRET_TABLES, PeopleEvent
 
 APPEND_ONLY = (
     *("deployments", "frames", "inspections", "model_versions", "predictions", "recipes", "threshold_settings"),
+    *("deployment_answers", "deployment_requests", "model_swaps"),
     *("verdicts", *(row.__tablename__ for row in (DefectClass, Label, Region, PeopleEvent))),
 )
 VIEWS = (
     *("v_defect_history", "v_model_deployments", "v_operator_decisions", "v_part_history", "v_people_history"),
-    "v_threshold_settings",
+    *("v_threshold_settings", "v_deployment_requests", "v_model_swaps", "v_part_model", "v_shadow", "v_shadow_parts"),
 )
 
 

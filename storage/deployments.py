@@ -55,11 +55,16 @@ REQUESTS = text(
 )
 
 
+def newest(session: Session, recipe: str) -> dict[Alias, Deployment]:
+    """The last deployment of each alias; with a share of 0 nobody holds it."""
+    ids = session.scalars(NEWEST, {"recipe": recipe}).all()
+    found = session.scalars(select(Deployment).where(Deployment.id.in_(ids)).order_by(Deployment.id))
+    return {Alias(one.alias): one for one in found}
+
+
 def holders(session: Session, recipe: str) -> dict[Alias, Deployment]:
     """The deployment in force of each alias that somebody holds."""
-    ids = session.scalars(NEWEST, {"recipe": recipe}).all()
-    newest = session.scalars(select(Deployment).where(Deployment.id.in_(ids)))
-    return {Alias(one.alias): one for one in newest if one.share > 0}
+    return {alias: one for alias, one in newest(session, recipe).items() if one.share > 0}
 
 
 def holder(session: Session, recipe: str, alias: Alias = Alias.CHAMPION) -> Deployment | None:

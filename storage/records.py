@@ -21,6 +21,7 @@ from storage.events import (
     FrameCaptured,
     FrameFacts,
     InspectionDecided,
+    PartShadowed,
     PredictionFacts,
     Trigger,
     Verdict,
@@ -127,7 +128,7 @@ def inspection_row(trigger: Trigger, recipe_id: int) -> dict[str, Any]:
     }
 
 
-def record_captures(session: Session, events: Sequence[FrameCaptured | InspectionDecided]) -> None:
+def record_captures(session: Session, events: Sequence[FrameCaptured | InspectionDecided | PartShadowed]) -> None:
     """Write the inspections and their frames, so that those without a verdict can be found by asking."""
     insert_once(session, Inspection, [inspection_row(event.trigger, event.recipe_id) for event in events])
     rows = [{"inspection_id": event.trigger.inspection_id, **dict(frame)} for event in events for frame in event.frames]
@@ -156,6 +157,15 @@ def record_verdicts(
     return new
 
 
+def record_shadows(session: Session, events: Sequence[PartShadowed]) -> None:
+    """Write what challengers said; perhaps before the verdict, so the captures are written where they are missing."""
+    record_captures(session, events)
+    rows = [
+        prediction_row(event, facts) | {"scored_at": event.scored_at} for event in events for facts in event.predictions
+    ]
+    insert_once(session, Prediction, rows)
+
+
 def recorded_of(session: Session, events: Sequence[InspectionDecided]) -> set[UUID]:
     """The inspections whose verdict on record came from these very events."""
     if not events:
@@ -177,7 +187,7 @@ def unique(events: Iterable[InspectionDecided]) -> list[InspectionDecided]:
     return list(first.values())
 
 
-def prediction_row(event: InspectionDecided, facts: PredictionFacts) -> dict[str, Any]:
+def prediction_row(event: InspectionDecided | PartShadowed, facts: PredictionFacts) -> dict[str, Any]:
     row = dict(facts)
     del row["sha256"], row["embedding"]  # the frame's row has the one, storage.embeddings the other
     return {"inspection_id": event.trigger.inspection_id, **row}

@@ -50,6 +50,12 @@ PART = [
     "VALUES ('bracket', '20261124_V1_weekly', repeat('f', 64), 'anna', 'it is meant to be so')",
     "INSERT INTO pool_parts (recipe, part_key, snapshot) VALUES ('bracket', 'part:P-1', '20261124_V1_weekly')",
     "INSERT INTO challenge_parts (recipe, part_key, added_by, reason) VALUES ('bracket', 'part:P-9', 'anna', 'hard')",
+    "INSERT INTO deployment_requests (recipe, alias, model_version, share, requested_by, reason) "
+    "VALUES ('bracket', 'canary', 'm-1', 0.1, 'anna', 'looks better')",
+    "INSERT INTO deployment_answers (request_id, approved, answered_by, reason) "
+    "SELECT id, false, 'bert', 'not yet' FROM deployment_requests",
+    "INSERT INTO model_swaps (deployment_id, worker, swapped_at, load_milliseconds) "
+    "SELECT id, 'inference-0', now(), 12 FROM deployments",
     "INSERT INTO people_events (what, done_by, detail) VALUES ('sign_in_refused', 'nobody', '')",
 ]
 DECISION = [

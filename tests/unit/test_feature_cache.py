@@ -15,7 +15,10 @@ FRAME = "ab" + "0" * 62
 
 def arrays(seed: int = 0) -> Arrays:
     random = np.random.default_rng(seed)
-    return {"s8": random.normal(size=(4, 3, 3)).astype(np.float16), "s16": random.normal(size=(2, 2)).astype(np.float16)}
+    return {
+        "s8": random.normal(size=(4, 3, 3)).astype(np.float16),
+        "s16": random.normal(size=(2, 2)).astype(np.float16),
+    }
 
 
 def test_what_is_read_is_what_was_written(tmp_path: Path) -> None:

@@ -36,7 +36,7 @@ class FeatureCache:
         path = self.place(look, frame)
         try:
             with safetensors.safe_open(path, framework="numpy") as file:
-                found = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no mapping
+                found = {name: file.get_tensor(name) for name in file.keys()}
                 wanted = (file.metadata() or {}).get(DIGEST)
         except (OSError, safetensors.SafetensorError):
             return None

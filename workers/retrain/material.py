@@ -13,6 +13,7 @@ from storage.image_store import ImageStore
 from storage.images import Image, decode
 from storage.snapshot_models import ItemSource, SnapshotItem
 from workers.detectors.labelled import Labelled
+from workers.snapshots.mask import mask_of
 
 
 @dataclass(frozen=True)
@@ -39,8 +40,18 @@ class Material:
 
     def labelled(self, item: SnapshotItem) -> Labelled:
         image = self.image(item)
-        mask = mask_of(item, image.shape[:2], self.store)
-        return Labelled(image, item.is_anomaly, mask, self.is_taught(item))
+        return Labelled(image, item.is_anomaly, self.mask(item, image.shape[:2]), self.is_taught(item))
+
+    def mask(self, item: SnapshotItem, shape: tuple[int, ...]) -> NDArray[np.uint8] | None:
+        """(H, W) of the image as it was decoded, 255 where a person saw the defect; None where nobody drew it."""
+        drawn = mask_of(self.store, item) if item.is_anomaly else None
+        if drawn is None or not drawn.any():
+            return None
+        mask = np.where(drawn, 255, 0).astype(np.uint8)
+        if mask.shape == shape:
+            return mask
+        smaller = np.asarray(cv2.resize(mask, (shape[1], shape[0]), interpolation=cv2.INTER_AREA), np.uint8)
+        return np.where(smaller, 255, 0).astype(np.uint8)
 
     def good_parts(self) -> list[str]:
         """Parts that people decided to be good and that the one-class detector does not know, in the order of names."""
@@ -53,23 +64,3 @@ class Material:
 
     def images_of(self, parts: frozenset[str]) -> Iterator[SnapshotItem]:
         return (item for item in self.items if item.part_key in parts)
-
-
-def mask_of(item: SnapshotItem, shape: tuple[int, ...], store: ImageStore) -> NDArray[np.uint8] | None:
-    """(H, W) of the image as it was decoded, 255 where a person saw the defect; None where nobody drew it."""
-    if not item.is_anomaly or not item.regions:
-        return None
-    mask = np.zeros((item.height, item.width), np.uint8)
-    for region in item.regions:
-        if region["mask_sha256"]:
-            drawn = cv2.imdecode(np.frombuffer(store.get(region["mask_sha256"]), np.uint8), cv2.IMREAD_GRAYSCALE)
-            if drawn is not None:
-                mask |= np.asarray(drawn, np.uint8)
-        elif region["kind"] == "box":
-            (left, top), (right, bottom) = np.rint(region["points"]).astype(int).tolist()
-            cv2.rectangle(mask, (left, top), (right, bottom), 255, cv2.FILLED)
-        else:
-            cv2.fillPoly(mask, [np.rint(region["points"]).astype(np.int32)], 255)
-    if mask.shape != shape:
-        mask = np.asarray(cv2.resize(mask, (shape[1], shape[0]), interpolation=cv2.INTER_NEAREST), np.uint8)
-    return mask if mask.any() else None

@@ -12,12 +12,13 @@ from typing import Any, Final
 import numpy as np
 from sqlalchemy.orm import Session
 
-from storage import image_looks, records, snapshots, thresholds, training_runs
+from storage import deployments, image_looks, records, snapshots, thresholds, training_runs
 from storage.code_version import code_version
+from storage.deployments import BY_ITSELF, Wish
 from storage.errors import ModelMissing, TrainingRefused
 from storage.events import now
 from storage.model_files import check_model
-from storage.models import ModelVersion
+from storage.models import DeploymentRequest, ModelVersion
 from storage.snapshot_models import SnapshotItem, Split
 from storage.training_models import Phase, RunState
 from workers.detectors.artefact import link_or_copy
@@ -39,7 +40,6 @@ from workers.retrain.snapshot import take_snapshot
 from workers.snapshots.looks import METHOD
 from workers.snapshots.policy import Policy
 
-BY_ITSELF: Final = "adline"
 LEARNED = (Split.TRAIN, Split.VALIDATION)
 
 
@@ -300,6 +300,8 @@ def version_row(run: Run, detector: Detector) -> ModelVersion:
         ng_threshold=detector.ng_threshold,
         metrics={"promise": promised(detector.calibration), "gate": run.left[Phase.GATE]["decision"]},
         parent=run.left[Phase.SNAPSHOT]["champion"],
+        snapshot=run.left[Phase.SNAPSHOT]["name"],
+        training_run=run.row.id,
         code_version=code_version(),
     )
 
@@ -312,7 +314,10 @@ def put_to_work(run: Run, session: Session, row: ModelVersion, sentence: str) ->
         return False, f"not deployed: {other} became the champion while this was trained; it was judged against " + (
             f"{row.parent}. The gate said: {sentence}"
         )
-    records.deploy(session, run.row.recipe, row.id, by=BY_ITSELF, reason=sentence)
+    wish = Wish(run.row.recipe, row.id, BY_ITSELF, sentence)
+    done = deployments.ask(session, wish, two_persons=run.recipe["approval"] == "two")
+    if isinstance(done, DeploymentRequest):
+        return False, f"waits for a second person (request {done.id}); the gate said: {sentence}"
     return True, sentence
 
 

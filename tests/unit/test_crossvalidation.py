@@ -14,7 +14,7 @@ from workers.detectors.labelled import Labelled
 from workers.detectors.patchcore import PatchCoreConfiguration
 from workers.detectors.patchcore_teaching import teach
 
-SMALL = HeadConfiguration(image_size=96, folds=2, members=2, width=8, epochs=2, least_steps=1, batch_size=16, copies=1)
+SMALL = HeadConfiguration(image_size=96, folds=2, members=2, width=8, epochs=2, least_steps=1, batch_size=16)
 PARTS = labelled_parts(16) + [Labelled(good_part(number), False) for number in range(76)]
 GROUPS = [f"part {number}" for number in range(len(PARTS))]
 

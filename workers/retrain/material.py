@@ -5,15 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-import cv2
-import numpy as np
-from numpy.typing import NDArray
-
 from storage.image_store import ImageStore
 from storage.images import Image, decode
 from storage.snapshot_models import ItemSource, SnapshotItem
-from workers.detectors.labelled import Labelled
-from workers.snapshots.mask import mask_of
+from workers.snapshots.mask import Mask, mask_of
 
 
 @dataclass(frozen=True)
@@ -38,20 +33,10 @@ class Material:
     def is_taught(self, item: SnapshotItem) -> bool:
         return not item.is_anomaly and (item.source is ItemSource.TAUGHT or item.sha256 in self.known)
 
-    def labelled(self, item: SnapshotItem) -> Labelled:
-        image = self.image(item)
-        return Labelled(image, item.is_anomaly, self.mask(item, image.shape[:2]), self.is_taught(item))
-
-    def mask(self, item: SnapshotItem, shape: tuple[int, ...]) -> NDArray[np.uint8] | None:
-        """(H, W) of the image as it was decoded, 255 where a person saw the defect; None where nobody drew it."""
+    def mask(self, item: SnapshotItem) -> Mask | None:
+        """(H, W) of the stored image, where a person saw the defect; None where nobody drew it."""
         drawn = mask_of(self.store, item) if item.is_anomaly else None
-        if drawn is None or not drawn.any():
-            return None
-        mask = np.where(drawn, 255, 0).astype(np.uint8)
-        if mask.shape == shape:
-            return mask
-        smaller = np.asarray(cv2.resize(mask, (shape[1], shape[0]), interpolation=cv2.INTER_AREA), np.uint8)
-        return np.where(smaller, 255, 0).astype(np.uint8)
+        return drawn if drawn is not None and drawn.any() else None
 
     def good_parts(self) -> list[str]:
         """Parts that people decided to be good and that the one-class detector does not know, in the order of names."""

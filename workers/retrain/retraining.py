@@ -11,23 +11,23 @@ from pathlib import Path
 from random import Random
 from typing import Any, Final
 
+import numpy as np
+
 from storage.errors import TrainingRefused
 from storage.snapshot_models import SnapshotItem
 from workers.detectors import anomalyclip_teaching, patchcore_teaching
 from workers.detectors.anomalyclip_detector import AnomalyCLIPDetector
 from workers.detectors.detector import Detector
-from workers.detectors.head_configuration import HeadConfiguration
 from workers.detectors.labelled import LEAST_GROUPS_OF_A_CLASS
 from workers.detectors.patchcore import PatchCore
 from workers.detectors.supervised import SupervisedDetector
-from workers.detectors.supervised_training import fit
+from workers.detectors.supervised_training import refit
+from workers.retrain.looking import Looking
 from workers.retrain.material import Material
 from workers.retrain.run import Run
 
 KEPT_GOOD: Final = 200
 """Parts decided to be good that no memory takes in: what a head is worth, and its thresholds, come from them."""
-COPIES: Final = 1
-"""Of each image: changed copies cost a forward pass each, and made no model better on solar cells."""
 
 
 @dataclass(frozen=True)
@@ -106,16 +106,20 @@ def remembered(
 
 
 def with_head(base: Detector, material: Material, run: Run) -> SupervisedDetector:
-    """A head that learned from every labelled image, those the memory knows among them."""
-    labelled = []
+    """A head that learned from every labelled image, those the memory knows among them; from kept features."""
+    looking = Looking(base, material, run.cache, run.plan.device)
+    frames, scores = [], []
     for number, item in enumerate(material.items):
-        run.progress(number, len(material.items), f"reading image {number + 1} of {len(material.items)}")
-        labelled.append(material.labelled(item))
-    return fit(
+        run.progress(number, len(material.items), f"features of {number} of {len(material.items)} images")
+        frame, score = looking.lesson(item)
+        frames.append(frame)
+        scores.append(score)
+    run.note(detail=f"head from {len(frames)} images")
+    return refit(
         base,
-        labelled,
+        frames,
+        np.array(scores),
         groups=material.groups,
-        configuration=HeadConfiguration(copies=COPIES),
+        configuration=looking.configuration,
         seed=run.row.seed,
-        progress=lambda done: run.progress(done, len(labelled), f"head: {done} of {len(labelled)} images"),
     )

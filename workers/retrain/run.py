@@ -13,6 +13,7 @@ from storage.errors import TrainingCancelled, TrainingError
 from storage.image_store import ImageStore
 from storage.training_models import Phase, TrainingRun
 from workers.retrain.checkpoint import Checkpoint
+from workers.retrain.feature_cache import FeatureCache
 from workers.retrain.plan import TrainerPlan
 
 logger = logging.getLogger(__name__)
@@ -32,6 +33,7 @@ class Run:
         self.plan, self.database, self.row, self.still_mine = plan, database, row, still_mine
         self.store = ImageStore(plan.images, plan.minimum_free_bytes)
         self.checkpoint = Checkpoint(plan.training, row.id)
+        self.cache = FeatureCache(plan.features, plan.feature_bytes)
         self.left: dict[Phase, Left] = {}
         self.note_at = 0.0
 

@@ -25,6 +25,7 @@ from workers.detectors.artefact import link_or_copy
 from workers.detectors.calibration import promised
 from workers.detectors.detector import Detector
 from workers.detectors.registry import load, use_threads
+from workers.detectors.supervised import SupervisedDetector
 from workers.detectors.tiles import Tiles
 from workers.retrain import gate as gatekeeper
 from workers.retrain import refusal
@@ -32,6 +33,7 @@ from workers.retrain.checkpoint import put_in_place, write_durably
 from workers.retrain.evaluation import Evaluation, Judge, evaluate_together, recorded
 from workers.retrain.evaluation import evaluate as evaluate_one
 from workers.retrain.gate import GateDecision, GatePolicy
+from workers.retrain.looking import Looking
 from workers.retrain.material import Material
 from workers.retrain.pool import PoolItem
 from workers.retrain.retraining import retrained
@@ -99,13 +101,19 @@ def material(run: Run, champion: ModelVersion) -> Material:
 
 
 def features(run: Run) -> Left:
-    """Every image that will be learned from is there and can be read, before anything is made of it."""
+    """Every image that will be learned from is looked at, unless it was before."""
     use_threads(run.plan.threads)
-    found = material(run, champion_row(run))
+    row = champion_row(run)
+    found, champion = material(run, row), loaded(run, row)
+    base = champion.base if isinstance(champion, SupervisedDetector) else champion
+    looking = Looking(base, found, run.cache, run.plan.device)
     for number, item in enumerate(found.items):
-        found.image(item)
-        run.progress(number, len(found.items))
-    return {"images": len(found.items)}
+        looking.lesson(item)
+        run.progress(
+            number, len(found.items), f"{number} of {len(found.items)} images, {looking.looked} not seen before"
+        )
+    run.cache.trim()
+    return {"images": len(found.items), "looked_at": looking.looked}
 
 
 # Fit
@@ -226,6 +234,7 @@ def figures(run: Run, champion: Evaluation, candidate: Evaluation, decision: Gat
         "pool": {"parts": len(truth), "good": int((~truth).sum()), "anomalies": int(truth.sum())},
         "labels": {split.value: counts.get(split.value) for split in LEARNED},
         "made": run.left[Phase.FIT]["made"],
+        "features": {name: run.left[Phase.FEATURES][name] for name in ("images", "looked_at")},
         "checks": {check.name: {"before": check.before, "after": check.after} for check in decision.checks},
     }
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 POLL_SECONDS = 0.1
 REFRESHES_PER_SECOND = 4
 TRAINED_SECONDS = 900.0
+CALM_SECONDS = 4.0  # the worker looks once a second whether the last labels are enough for another run
 
 
 def start(
@@ -127,12 +128,17 @@ def loop_summary(up: Line) -> dict[str, Any]:
 
 
 def wait_trained(up: Line, stopping: Stopping, display: Display, console: Console) -> None:
-    """A run that is under way when the last part is on record is waited for, within reason."""
+    """Runs that wait or are under way when the last part is on record are waited for, within reason."""
     from orchestrator.closed_loop import settled
 
     display.step, until = "all parts are on record; the training run is waited for", time.monotonic() + TRAINED_SECONDS
-    while not (stopping.asked or settled(up.database) or time.monotonic() > until):
+    calm_at = time.monotonic() + CALM_SECONDS
+    while not (stopping.asked or time.monotonic() > until):
         time.sleep(POLL_SECONDS)
+        if not settled(up.database):
+            calm_at = time.monotonic() + CALM_SECONDS
+        elif time.monotonic() > calm_at:
+            break
         display.news(console)
         if up.mend():
             stopping.listen()

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from storage import training_runs
+from storage import records, training_runs
 from storage.database import Database
 from storage.models import LineRun
 from storage.training_models import TrainingRun
@@ -75,6 +75,6 @@ def brief(run: TrainingRun) -> dict[str, Any]:
 
 
 def settled(database: Database) -> bool:
-    """Whether no training run waits or is under way."""
+    """Whether every part has been decided and no training run waits or is under way."""
     with database.begin() as session:
-        return training_runs.under_way(session) == 0
+        return training_runs.under_way(session) == 0 and records.open_reviews(session)[0] == 0

@@ -170,7 +170,7 @@ def killed_while_it_deploys(school: School, database: Database, run_id: UUID) ->
 
 
 def test_a_run_that_dies_too_often_fails_with_what_is_known_and_the_next_one_begins(school: School) -> None:
-    """Without labels there is nothing to learn from: that fails at once. A silent death fails after so many attempts."""
+    """Without labels there is nothing to learn from: that fails at once, a silent death after so many attempts."""
     first = school.ask()
     with school.database.begin() as session:
         for _ in range(2):

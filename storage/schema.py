@@ -9,6 +9,7 @@ from alembic.migration import MigrationContext
 from sqlalchemy import Connection, text
 
 from storage.database import check_schema, connection
+from storage.drift_models import DriftAcknowledgement, DriftAlarm, DriftMeasurement, DriftReference
 from storage.errors import SchemaOutdated
 from storage.label_models import DefectClass, Label, Region
 from storage.people_rows import SECRET_TABLES, PeopleEvent
@@ -16,10 +17,11 @@ from storage.people_rows import SECRET_TABLES, PeopleEvent
 APPEND_ONLY = (
     *("deployments", "frames", "inspections", "model_versions", "predictions", "recipes", "threshold_settings"),
     *("verdicts", *(row.__tablename__ for row in (DefectClass, Label, Region, PeopleEvent))),
+    *(row.__tablename__ for row in (DriftReference, DriftMeasurement, DriftAlarm, DriftAcknowledgement)),
 )
 VIEWS = (
     *("v_defect_history", "v_model_deployments", "v_operator_decisions", "v_part_history", "v_people_history"),
-    "v_threshold_settings",
+    *("v_threshold_settings", "v_drift_alarms"),
 )
 
 

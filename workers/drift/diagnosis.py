@@ -148,6 +148,12 @@ class Change:
         return f"{100 * abs(self.factor - 1):.0f} %"
 
 
+def confirmed(before: Cause | None, cause: Cause) -> bool:
+    """Whether to raise an alarm. A window in the middle of which the camera moved has odd scores and still no shift:
+    what only the scores tell is believed when the window before said so, too."""
+    return cause.is_camera or (cause is not Cause.NONE and cause is before)
+
+
 def change(reference: NDArray[np.float64], window: NDArray[np.float64], limit: float, limits: Limits) -> Change:
     by = statistics.common_shift(reference, window)
     chance = limits.deviations * statistics.shift_noise(reference, window)

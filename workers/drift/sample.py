@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from workers.drift.look import SIDE, Look, Picture
 
+GROUPS: Final = 8
 SPLITS: Final = 8
 EDGES_SCALE: Final = 32.0  # of the mean edge, in a stored byte
 WINDOW: Final = cv2.createHanningWindow((SIDE, SIDE), cv2.CV_32F)
@@ -21,7 +22,8 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class FrameSample:
-    """edges: the mean of the frames'; shift_noise: by how many of its pixels two such means differ by chance."""
+    """edges: the mean of the frames'; shift_noise: the standard deviation of their
+    place by chance, in pixels of the square."""
 
     brightness: Floats
     contrast: Floats
@@ -62,30 +64,55 @@ def recorded(record: dict[str, Any], edges: bytes) -> FrameSample:
     )
 
 
-def sample_of(looks: Sequence[Look], seed: int = 0) -> FrameSample:
-    """Of frames of one camera, at least two."""
-    edges = np.stack([one.edges for one in looks])
-    return FrameSample(
-        brightness=np.array([one.brightness for one in looks]),
-        contrast=np.array([one.contrast for one in looks]),
-        sharpness=np.array([one.sharpness for one in looks]),
-        edges=edges.mean(axis=0),
-        shift_noise=shift_noise(edges, seed),
-        width=looks[-1].width,
-        height=looks[-1].height,
-    )
+class Gathering:
+    """Frames as they come. Of their edges only the sums of a few groups are kept: two megabytes, however many frames."""
+
+    def __init__(self) -> None:
+        self.numbers: list[tuple[float, float, float]] = []
+        self.sums = np.zeros((GROUPS, SIDE, SIDE), np.float32)
+        self.width = self.height = 0
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def add(self, one: Look) -> None:
+        self.sums[len(self.numbers) % GROUPS] += one.edges
+        self.numbers.append((one.brightness, one.contrast, one.sharpness))
+        self.width, self.height = one.width, one.height
+
+    def sample(self, seed: int = 0) -> FrameSample:
+        """Of all that was added, at least GROUPS frames."""
+        if len(self) < GROUPS:
+            raise ValueError(f"{len(self)} frames; a sample has at least {GROUPS}")
+        brightness, contrast, sharpness = np.array(self.numbers).T
+        return FrameSample(
+            brightness=brightness,
+            contrast=contrast,
+            sharpness=sharpness,
+            edges=self.sums.sum(axis=0) / np.float32(len(self)),
+            shift_noise=self.shift_noise(seed),
+            width=self.width,
+            height=self.height,
+        )
+
+    def shift_noise(self, seed: int) -> float:
+        """Halves of one sample show no shift but what parts that lie differently make of it."""
+        random = np.random.default_rng(seed)
+        found = []
+        for _ in range(SPLITS):
+            order = random.permutation(GROUPS)
+            first, second = (self.sums[half].sum(axis=0) for half in np.array_split(order, 2))
+            found.append(shift(first / first.mean(), second / second.mean())[:2])
+        # A half has half the frames: two whole samples differ less, by the root of two, and each has its share of that.
+        return float(np.sqrt(np.mean(np.square(found))) / 2)
 
 
-def shift_noise(edges: NDArray[np.float32], seed: int) -> float:
-    """Halves of one sample show no shift but what parts that lie differently make of it."""
-    random = np.random.default_rng(seed)
-    found = []
-    for _ in range(SPLITS):
-        order = random.permutation(len(edges))
-        first, second = (edges[half].mean(axis=0) for half in np.array_split(order, 2))
-        found.append(shift(first, second)[:2])
-    # The halves have half the frames each: the whole scatters less by the root of two.
-    return float(np.sqrt(np.mean(np.square(found)) / 2))
+def sample_of(looks: Iterable[Look], seed: int = 0) -> FrameSample:
+    """Of frames of one camera."""
+    gathering = Gathering()
+    for one in looks:
+        gathering.add(one)
+    return gathering.sample(seed)
 
 
 def shift(reference: Picture, window: Picture) -> tuple[float, float, float]:

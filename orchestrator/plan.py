@@ -18,6 +18,7 @@ from orchestrator.supervisor import Task
 from workers.capture.build import build_cameras, build_triggers
 from workers.capture.plan import StationPlan
 from workers.consumer import Delivery
+from workers.drift.diagnosis import Limits
 from workers.inference.plan import RecipePlan
 from workers.retrain.plan import TrainerPlan
 
@@ -201,12 +202,30 @@ def trainer_plan(settings: Settings, database_url: str, home: Path) -> TrainerPl
     )
 
 
+def drift_tasks(stage: Stage, settings: Settings, place: Place) -> list[Task]:
+    drift = settings.drift
+    if not drift.enabled:
+        return []
+    limits = drift.model_dump(include={"brightness", "sharpness", "position", "deviations", "psi", "chance"})
+    arguments = {
+        "database_url": place.database_url,
+        "images": place.images,
+        "interval_seconds": drift.interval_seconds,
+        "frames": drift.frames,
+        "window": drift.window,
+        "limits": Limits(**limits),
+        "maximum_megapixels": settings.images.maximum_megapixels,
+    }
+    return [Task(stage=stage.name, name="drift", worker=stage.worker, arguments=arguments, here=True)]
+
+
 PLANNERS = {
     "capture": capture_tasks,
     "inference": inference_tasks,
     "record": record_tasks,
     "pages": pages_tasks,
     "retrain": retrain_tasks,
+    "drift": drift_tasks,
 }
 
 

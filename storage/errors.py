@@ -230,6 +230,10 @@ class PoolsDiffer(AdlineError):
     """Two models can only be compared on the same protected parts."""
 
 
+class DriftRefused(AdlineError):
+    """The drift alarm cannot be shown or acknowledged."""
+
+
 class PeerMissing(AdlineError):
     """The library to compare with is not installed."""
 

@@ -9,11 +9,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from storage import training_runs
+from storage import drift, training_runs
 from storage.database import Database
 from storage.errors import DatabaseUnavailable
 from storage.events import now
-from storage.training_models import RunState, TrainingRun
+from storage.training_models import Cause, RunState, TrainingRun
 from workers.consumer import Status
 from workers.retrain.plan import TrainerPlan
 from workers.retrain.process import TrainerProcess
@@ -35,6 +35,7 @@ class RetrainWorker:
         self.status = Status()
         self.schedules: dict[str, Schedule] = plan.schedules()
         self.looked_at: dict[str, datetime] = dict.fromkeys(self.schedules, now())
+        self.paused: dict[str, str | None] = {}
         self.trainer: TrainerProcess | None = None
         self.begin_at, self.pause_seconds = 0.0, AGAIN_SECONDS[0]
 
@@ -67,12 +68,19 @@ class RetrainWorker:
         with self.database.begin() as session:
             if training_runs.under_way(session, recipe):
                 return  # what is due meanwhile is due afterwards
-            standing = Standing(self.looked_at[recipe], training_runs.new_labels(session, recipe))
+            since = training_runs.last_asked(session, recipe, Cause.DRIFT)
+            standing = Standing(
+                self.looked_at[recipe],
+                new_labels=training_runs.new_labels(session, recipe),
+                drifted=drift.parts_drifted(session, recipe, since),
+                paused=drift.retraining_paused(session, recipe),
+            )
             cause = due(schedule, standing, at)
             if cause:
                 run = training_runs.ask(session, recipe, cause, BY_ITSELF, self.plan.recipes[recipe]["seed"])
                 logger.info("recipe %s: run %s is due: %s", recipe, run.id, cause)
         self.looked_at[recipe] = at
+        self.paused[recipe] = standing.paused
 
     def drive(self) -> None:
         """Have one process while there is a run that waits or was left."""
@@ -111,6 +119,7 @@ class RetrainWorker:
         self.status.facts["training"] = {
             "new_labels": labels,
             "after_labels": {recipe: schedule.after_labels for recipe, schedule in self.schedules.items()},
+            "paused": {recipe: why for recipe, why in self.paused.items() if why},
             "trainer_pid": self.trainer.pid if self.trainer else None,
             "newest": brief(newest) if newest else None,
         }

@@ -10,7 +10,8 @@ import pytest
 from storage.stream import EventLog
 from tests.command import Command
 from tests.facts import RECIPE, Plant
-from tests.integration.test_snapshots import NORMAL, Workshop
+from tests.integration.test_queue import NORMAL
+from tests.integration.test_snapshots import Workshop
 
 SETTINGS = f"""
 [[stations]]

@@ -247,3 +247,22 @@ def decide(queue: Queue, person: str, resolution: Resolution) -> None:
     lease = queue.claim(person)
     assert lease is not None
     queue.resolve(person, lease.review_id, lease.token, resolution)
+
+
+def test_a_drawn_mask_is_part_of_the_snapshot(shop: Workshop, tmp_path: Path) -> None:
+    drawn = np.zeros((SIDE, SIDE), np.uint8)
+    drawn[5:9, 5:9] = 255
+    mask = shop.store.put(cv2.imencode(".png", drawn)[1].tobytes(), ".png")
+    region = {"camera": "top", "kind": "mask", "mask_sha256": mask.sha256}
+    shop.seen(texture(1), part_id="P-1")
+    shop.decide("anna", Resolution.model_validate({"decision": "anomaly", "defects": ["crack"], "regions": [region]}))
+    name = shop.take().name
+    with shop.database.begin() as session:
+        (item,) = snapshots.items(session, name)
+        assert item.regions[0]["mask_md5"] == mask.md5 and snapshots.is_named(session, mask.sha256)
+        found = mask_of(shop.store, item)
+        assert found is not None and found.sum() == 16
+        assert export(session, shop.store, name, tmp_path / "out") == 1
+        mask.path.unlink()
+        (problem,) = verify(session, shop.store, name).problems
+    assert problem.what == "mask missing" and mask.sha256 in problem.file

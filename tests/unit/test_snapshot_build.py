@@ -28,7 +28,7 @@ def row(number: int, is_anomaly: bool | None = None, look: int | None = None, **
     shown = number if look is None else look
     draw = np.random.default_rng(shown)
     embedding = draw.normal(8, 1, CHANNELS) + (2.0 * np.sign(np.arange(CHANNELS) - 16.5) if shown % 3 == 0 else 0)
-    told = {
+    told: dict[str, Any] = {
         "sha256": hashlib.sha256(str(number).encode()).hexdigest(),
         "md5": f"{number:032x}",
         "size_bytes": 10,
@@ -47,7 +47,8 @@ def row(number: int, is_anomaly: bool | None = None, look: int | None = None, **
 
 
 def built(rows: Sequence[Row], **choices: Any) -> Built:
-    return build(rows, **{"name": "golden", "recipe": "bracket", "seed": 0} | choices)
+    facts: dict[str, Any] = {"name": "golden", "recipe": "bracket", "seed": 0}
+    return build(rows, **facts | choices)
 
 
 def sides(found: Built) -> dict[str, Split]:

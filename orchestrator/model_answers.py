@@ -141,6 +141,7 @@ class SwapListed(BaseModel):
     worker: str
     deployed_at: datetime
     swapped_at: datetime
+    replaced_at: datetime | None
     load_milliseconds: float
 
 

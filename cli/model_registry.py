@@ -15,7 +15,7 @@ from cli.threshold import moment
 from orchestrator.configuration import load_settings
 from orchestrator.registry import Registry
 from orchestrator.registry_access import account, change, looking, person
-from storage import deployments
+from storage import deployments, snapshots
 from storage.deployments import Alias
 from storage.errors import SecondPersonNeeded
 
@@ -221,6 +221,7 @@ def evaluate(
     against: Annotated[str | None, typer.Option(help="This version; else the recipe's champion.")] = None,
     since: Annotated[str | None, typer.Option(help="First day or moment, such as 2026-11-23T06:00; else all.")] = None,
     until: Annotated[str | None, typer.Option(help="Last day, or the moment before which parts count.")] = None,
+    snapshot: Annotated[str | None, typer.Option(help="Only parts whose frames are in this dataset snapshot.")] = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -231,7 +232,8 @@ def evaluate(
     ended = moment(until, "--until", last=True) if until else datetime(9999, 1, 1, tzinfo=UTC)
     loaded = load_settings(config, os.environ)
     with looking(loaded) as registry:
-        found = judge_anew(registry, loaded.home / "images", version, against, begun, ended).shown()
+        only = snapshots.frames(registry.session, snapshot) if snapshot else None
+        found = judge_anew(registry, loaded.home / "images", version, against, begun, ended, only).shown()
     if as_json:
         print_json(found)
         return

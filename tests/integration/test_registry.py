@@ -164,6 +164,7 @@ def test_which_parts_another_version_would_judge_otherwise(
     for part in found["changed"]:
         assert (part["before"], part["before_score"]) == ("OK", pytest.approx(0.1))
         assert part["now"] == ("NG" if part["score"] >= 0.6 else "REVIEW")
+    assert adline("model", "evaluate", OTHER, "--snapshot", "20261124_V1_none") == 1, adline.err
     assert adline("model", "evaluate", OTHER) == 0 and "of 6 parts would be judged otherwise" in adline.out
 
 

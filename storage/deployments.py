@@ -55,6 +55,11 @@ REQUESTS = text(
 )
 
 
+def lock(session: Session) -> None:
+    """Until the transaction ends nobody else deploys or removes a model's files."""
+    session.execute(text("SELECT pg_advisory_xact_lock(hashtext('deployments'))"))
+
+
 def newest(session: Session, recipe: str) -> dict[Alias, Deployment]:
     """The last deployment of each alias; with a share of 0 nobody holds it."""
     ids = session.scalars(NEWEST, {"recipe": recipe}).all()
@@ -118,7 +123,7 @@ def carry_out(
     session: Session, wish: Wish, *, approved_by: str | None = None, request_id: int | None = None
 ) -> Deployment:
     """From now on this version holds the alias; one that becomes champion holds no other any more."""
-    session.execute(text("SELECT pg_advisory_xact_lock(hashtext('deployments'))"))
+    lock(session)
     deployment = add(session, wish, approved_by, request_id)
     if wish.alias is Alias.CHAMPION:
         for alias, other in holders(session, wish.recipe).items():
@@ -159,7 +164,7 @@ def withdraw(session: Session, recipe: str, alias: Alias, by: str, reason: str) 
 
 def answer(session: Session, request_id: int, by: str, approved: bool, reason: str) -> Deployment | None:
     """Say yes or no to a request; the deployment that came of it. SecondPersonNeeded when the same person asked."""
-    session.execute(text("SELECT pg_advisory_xact_lock(hashtext('deployments'))"))
+    lock(session)
     request = session.get(DeploymentRequest, request_id)
     if request is None:
         raise NotOnRecord(f"there is no request {request_id}; `adline model requests` shows them")

@@ -98,6 +98,7 @@ SWAPS = {
     "worker": "Inference worker.",
     "deployed_at": "When the deployment was made.",
     "swapped_at": "When the worker began to score by it, by the clock that dates its verdicts.",
+    "replaced_at": "When that worker began to score by the next one; null while it scores by this one.",
     "load_milliseconds": "How long the worker took to load the version, beside its work.",
 }
 NEW_VIEWS = {
@@ -303,6 +304,7 @@ def create_views() -> None:
         """
         CREATE VIEW v_model_swaps AS
         SELECT s.deployment_id, d.recipe, d.alias, d.model_version, d.share, s.worker, d.deployed_at, s.swapped_at,
+               lead(s.swapped_at) OVER (PARTITION BY d.recipe, d.alias, s.worker ORDER BY s.id) AS replaced_at,
                s.load_milliseconds
         FROM model_swaps s JOIN deployments d ON d.id = s.deployment_id
         """

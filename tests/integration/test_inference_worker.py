@@ -202,6 +202,7 @@ def test_thresholds_belong_to_the_model_version_they_were_set_for(bench: Bench) 
         records.deploy(session, RECIPE, MODEL, "test", "rolled back")
     (back,) = bench.decide(bench.part(100))
     assert [event.verdict for event in (first, second, back)] == ["NG", "REVIEW", "NG"]
+    assert bench.loaded == [MODEL, "second"], "the way back needs no load"
 
 
 def test_without_any_usable_model_the_worker_holds_and_judges_nothing(bench: Bench) -> None:

@@ -77,6 +77,7 @@ class Champions:
         self.held: dict[Place, Champion] = {}
         self.wanted: dict[Place, Deployed] = {}
         self.loading: dict[Place, tuple[Deployed, Future[Loaded]]] = {}
+        self.spare: dict[str, Champion] = {}  # the champion before: the way back is not to wait for a load
         self.refused: dict[Place, str] = {}
         self.swaps: list[Swap] = []  # not yet on record
         self.loader = ThreadPoolExecutor(1, "load model")
@@ -144,6 +145,10 @@ class Champions:
             if wanted.share == 0 or place in self.loading or (held is None and place[1] is Alias.CHAMPION):
                 continue
             if held is None or held.version.id != wanted.version.id:
+                spare = self.spare.get(place[0])
+                if spare is not None and place[1] is Alias.CHAMPION and spare.version.id == wanted.version.id:
+                    self.try_to_use(place, wanted, (spare.detector, 0.0))
+                    continue
                 self.loading[place] = wanted, self.loader.submit(self.load_timed, wanted)
             elif (held.thresholds, held.deployment_id, held.share) != (
                 wanted.thresholds,
@@ -178,6 +183,8 @@ class Champions:
         refuse_thresholds(wanted.version.id, wanted.thresholds)
         detector, milliseconds = loaded
         before = self.held.get(place)
+        if before is not None and place[1] is Alias.CHAMPION and before.version.id != wanted.version.id:
+            self.spare[place[0]] = before
         self.held[place] = Champion(wanted.version, wanted.thresholds, detector, wanted.deployment_id, wanted.share)
         self.refused.pop(place, None)
         recipe, alias = place
@@ -196,7 +203,7 @@ class Champions:
     def refuse(self, place: Place, error: ModelError) -> None:
         recipe, alias = place
         if self.refused.get(place) != str(error):
-            logger.error("recipe %s: the deployed %s cannot be used, what was before stays: %s", recipe, alias, error)
+            logger.error("recipe %s: the deployed %s cannot be used, the one before stays: %s", recipe, alias, error)
         self.refused[place] = str(error)
 
     def load_timed(self, wanted: Deployed) -> Loaded:

@@ -60,6 +60,15 @@ export const line = {
   queue: () => ask("GET", "/queue"),
 };
 
+export const models = {
+  list: () => ask("GET", "/models"),
+  requests: () => ask("GET", "/deployment-requests?state=waiting"),
+  history: () => ask("GET", "/deployments?limit=50"),
+  deploy: (version, wish) => ask("POST", `/models/${encodeURIComponent(version)}/deploy`, wish),
+  rollBack: (wish) => ask("POST", "/models/rollback", wish),
+  answer: (request, said) => ask("POST", `/deployment-requests/${request}/answer`, said),
+};
+
 export const imageUrl = (sha256) => `${BASE}/images/${sha256}`;
 export const thumbnailUrl = (sha256) => `${BASE}/images/${sha256}/thumbnail`;
 export const heatUrl = (sha256) => `${BASE}/images/${sha256}/heatmap`;

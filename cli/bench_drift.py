@@ -20,7 +20,7 @@ def drift(
     image_size: Annotated[int, typer.Option(min=64, max=1024, help="Side of the detector's input.")] = 256,
     as_json: JsonOption = False,
 ) -> None:
-    """Change the light, the focus, the position or the share of defects of real images; exit code 1 below 90 % right."""
+    """Change light, focus, position or the share of defects of real images; exit code 1 below 90 % right."""
     from workers.datasets.drift_trial import drift_trial  # torch takes seconds to import
 
     with Console(stderr=True, quiet=as_json).status("reading") as status:

@@ -47,7 +47,7 @@ class Gate(Section):
         default=40, ge=4, le=10_000, description="Protected parts that are also judged under disturbances."
     )
     maximum_label_noise: Real = Field(
-        default=0.12, gt=0, le=0.5, description="A training whose labels contradict their neighbours more is refused."
+        default=0.1, gt=0, le=0.5, description="A training whose labels contradict their neighbours more is refused."
     )
     resamples: Whole = Field(
         default=1000, ge=200, le=100_000, description="Drawn pools that the confidence intervals come from."

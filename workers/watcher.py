@@ -1,4 +1,4 @@
-"""Watches whether frames and scores still are what they were when the model began; light enough for the line's machine."""
+"""Watches whether frames and scores still are what they were when the model began."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import logging
 import os
 import threading
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -57,7 +58,7 @@ class Window:
 
 
 class Watcher:
-    """Each interval a few recorded frames of each camera are measured; a full window is compared, written and begun anew.
+    """Each interval a few recorded frames of each camera are measured; a full window is compared and written.
 
     What is gathered is lost with the process: the next frames fill another window.
     """
@@ -203,11 +204,15 @@ class Watcher:
         self.status.facts["drift_alarms"] = [
             {name: one[name] for name in ("alarm", "station", "camera", "cause")} for one in alarms
         ]
-        newest = (
-            f"drift alarm {alarms[0]['alarm']} at {alarms[0]['station']}: {alarms[0]['sentence']}" if alarms else ""
-        )
-        more = f" (and {len(alarms) - 1} more)" if len(alarms) > 1 else ""
-        self.status.set("running", newest + more)
+        self.status.set("running", in_words(alarms))
+
+
+def in_words(alarms: Sequence[Mapping[str, Any]]) -> str:
+    if not alarms:
+        return ""
+    newest = alarms[0]
+    more = f" (and {len(alarms) - 1} more)" if len(alarms) > 1 else ""
+    return f"drift alarm {newest['alarm']} at {newest['station']}/{newest['camera']}: {newest['sentence']}{more}"
 
 
 def reference_row(key: CameraKey, window: Window, sample: FrameSample, wish: int | None) -> DriftReference:

@@ -116,7 +116,7 @@ class Line:
                 Scores(np.array([self.score(path, change) for path in paths]), self.detector.ng_threshold)
                 for paths, change in ((reference, None), (window, alter))
             ]
-            found = diagnose(before, after, *scores)
+            found = diagnose(before, after, scores[0], scores[1])
         return found.cause, found.sentence
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import cv2
 import numpy as np
@@ -38,20 +38,27 @@ class Look:
 
 def look(image: Image, width: int | None = None, height: int | None = None) -> Look:
     """width and height: of the stored frame, where it was decoded smaller."""
-    square = cv2.resize(grey(image), (SIDE, SIDE), interpolation=cv2.INTER_AREA)
-    coarse = cv2.GaussianBlur(square, (0, 0), COARSE)
+    flat = grey(image)
+    side = min(SIDE, *flat.shape)  # never enlarged: what lies between two pixels would be taken for detail
+    square = np.asarray(cv2.resize(flat, (side, side), interpolation=cv2.INTER_AREA), np.float32)
+    coarse = np.asarray(cv2.GaussianBlur(square, (0, 0), COARSE), np.float32)
     steps = cv2.magnitude(cv2.Sobel(square, cv2.CV_32F, 1, 0), cv2.Sobel(square, cv2.CV_32F, 0, 1))
     return Look(
         brightness=logarithm(float(square.mean())),
         contrast=logarithm(float(cv2.resize(square, (16, 16), interpolation=cv2.INTER_AREA).std())),
         sharpness=logarithm(detail(square)) - logarithm(detail(coarse)),
-        edges=np.asarray(steps / max(float(steps.mean()), 1e-9), np.float32),
+        edges=relative(cv2.resize(steps, (SIDE, SIDE), interpolation=cv2.INTER_LINEAR)),
         width=width or image.shape[1],
         height=height or image.shape[0],
     )
 
 
-def detail(square: NDArray[np.generic]) -> float:
+def relative(steps: NDArray[Any]) -> Picture:
+    """With a mean of 1, whatever the light; of an even picture 0."""
+    return np.asarray(steps / max(float(steps.mean()), 1e-9), np.float32)
+
+
+def detail(square: NDArray[np.float32]) -> float:
     """The deviation of the Laplacian; of what has none, hardly any."""
     return float(cv2.Laplacian(square, cv2.CV_32F).std()) + 1e-5
 

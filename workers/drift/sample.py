@@ -1,4 +1,4 @@
-"""Many frames of one camera as one thing that can be compared: numbers of each, and where their edges are on average."""
+"""Many frames of one camera as one thing to compare: numbers of each, and where their edges are on average."""
 
 from __future__ import annotations
 
@@ -49,7 +49,8 @@ class FrameSample:
 
     def edge_bytes(self) -> bytes:
         """(SIDE, SIDE) bytes: enough for a position, a quarter of the room."""
-        return np.clip(np.rint(self.edges * EDGES_SCALE), 0, 255).astype(np.uint8).tobytes()
+        scaled: NDArray[np.uint8] = np.clip(np.rint(self.edges * EDGES_SCALE), 0, 255).astype(np.uint8)
+        return scaled.tobytes()
 
 
 def recorded(record: dict[str, Any], edges: bytes) -> FrameSample:
@@ -65,7 +66,7 @@ def recorded(record: dict[str, Any], edges: bytes) -> FrameSample:
 
 
 class Gathering:
-    """Frames as they come. Of their edges only the sums of a few groups are kept: two megabytes, however many frames."""
+    """Frames as they come. Of their edges the sums of a few groups are kept: 2 MB, however many frames."""
 
     def __init__(self) -> None:
         self.numbers: list[tuple[float, float, float]] = []

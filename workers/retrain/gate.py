@@ -25,7 +25,7 @@ class GatePolicy:
     least_gain: float = 0.0
     latency_factor: float = 3.0
     disturbed_parts: int = 40
-    maximum_label_noise: float = 0.12
+    maximum_label_noise: float = 0.1
     resamples: int = 1000
     seed: int = 0
 

@@ -15,13 +15,20 @@ from sklearn.model_selection import StratifiedGroupKFold
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from storage.errors import ModelAltered, ModelMissing
-from storage.model_files import check_model
+from storage.errors import ModelError
+from storage.images import Image
+from workers.detectors import artefact
+from workers.drift.diagnosis import diagnose
+from workers.drift.look import look
+from workers.drift.sample import sample_of
 from workers.retrain.resampling import Interval
 
 FEWEST: Final = 30
 """Labels, and protected parts, below which nothing can be said of label noise."""
 FOLDS: Final = 5
+MOST_LOOKED_AT: Final = 160
+"""Images of training and of the pool that are compared: two seconds."""
+REPEATS: Final = 4
 COMPONENTS: Final = 32
 
 Vectors = NDArray[np.float64]
@@ -31,10 +38,28 @@ Truth = NDArray[np.bool_]
 def altered(folder: Path, sha256: str) -> str | None:
     """Why the artefact is not the one that was trained."""
     try:
-        check_model(folder, sha256)
-    except (ModelAltered, ModelMissing) as error:
-        return f"the candidate's file was altered or is gone: {error}"
+        artefact.read(folder, sha256)
+    except ModelError as error:
+        return f"the candidate's file is not what was trained: {error}"
     return None
+
+
+def moved_camera(training: Sequence[Image], pool: Sequence[Image], seed: int = 0) -> str | None:
+    """Why images to learn from were not taken as the protected ones were; both are of known-good parts.
+
+    None also where there are too few of either to tell.
+    """
+    random = np.random.default_rng(seed)
+    samples = []
+    for images in (training, pool):
+        if len(images) < MOST_LOOKED_AT // 4:
+            return None
+        drawn = sorted(random.permutation(len(images))[:MOST_LOOKED_AT].tolist())
+        samples.append(sample_of((look(images[place]) for place in drawn), seed))
+    found = diagnose(samples[1], samples[0])
+    if not found.cause.is_camera:
+        return None
+    return f"the images to learn from were not taken as the protected ones were ({found.cause}): {found.sentence}"
 
 
 @dataclass(frozen=True)
@@ -46,7 +71,7 @@ class LabelNoise:
     labels: int
 
     def refused(self, most: float) -> str | None:
-        if self.rate <= most:
+        if self.rate <= most or self.interval.low <= 0:
             return None
         low, high = (f"{100 * bound:.0f}" for bound in self.interval)
         return (
@@ -73,12 +98,14 @@ def label_noise(
     counts = [int((truth == kind).sum()) for truth in (is_anomaly, pool_is_anomaly) for kind in (True, False)]
     if min(counts) < FEWEST / 2 or len(set(groups)) < FEWEST:
         return None
-    folds = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=seed)
-    contradicted = np.zeros(len(is_anomaly), np.bool_)
-    for learned, judged in folds.split(vectors, is_anomaly, groups):
-        judge = learner(seed).fit(vectors[learned], is_anomaly[learned])
-        contradicted[judged] = judge.predict(vectors[judged]) != is_anomaly[judged]
-    wrong = learner(seed).fit(vectors, is_anomaly).predict(pool_vectors) != pool_is_anomaly
+    contradicted, wrong = np.zeros(len(is_anomaly)), np.zeros(len(pool_is_anomaly))
+    for repeat in range(REPEATS):
+        folds = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=seed + repeat)
+        for learned, judged in folds.split(vectors, is_anomaly, groups):
+            judge = learner().fit(vectors[learned], is_anomaly[learned])
+            contradicted[judged] += (judge.predict(vectors[judged]) != is_anomaly[judged]) / REPEATS
+            # The pool is judged by learners that saw as few labels as those that judge the labels.
+            wrong += (judge.predict(pool_vectors) != pool_is_anomaly) / (REPEATS * FOLDS)
     contradiction, variance = balanced(contradicted, is_anomaly)
     mistake, mistake_variance = balanced(wrong, pool_is_anomaly)
     mistake = min(mistake, 0.45)  # a judge no better than a coin tells nothing
@@ -89,17 +116,17 @@ def label_noise(
     return LabelNoise(float(min(max(rate, 0.0), 0.5)), Interval(low, high), len(is_anomaly))
 
 
-def learner(seed: int) -> Pipeline:
+def learner() -> Pipeline:
     """Few directions and heavy shrinkage: it must not learn single labels by heart."""
     return make_pipeline(
         StandardScaler(),
-        PCA(COMPONENTS, random_state=seed),
+        PCA(COMPONENTS, svd_solver="full"),
         StandardScaler(),
         LogisticRegression(C=0.1, class_weight="balanced", max_iter=1000),
     )
 
 
-def balanced(marked: Truth, is_anomaly: Truth) -> tuple[float, float]:
+def balanced(marked: Vectors, is_anomaly: Truth) -> tuple[float, float]:
     """The mean of both classes' rates of what is marked, and its variance."""
     rates = [float(marked[is_anomaly == kind].mean()) for kind in (True, False)]
     variances = [

@@ -17,6 +17,7 @@ from workers.detectors.head_features import seen
 from workers.detectors.labelled import Seen
 from workers.detectors.patchcore import PatchCore, PatchCoreConfiguration
 from workers.detectors.patchcore_teaching import teach_features
+from workers.detectors.supervised_teaching import fold_of_each, teach
 from workers.detectors.supervised_training import fit, refit
 
 LOOK = Look(96, local_contrast=True)
@@ -90,3 +91,16 @@ def test_tiles_cannot_be_taught_from_features_of_whole_frames(looker: Looker) ->
     tiled = PatchCoreConfiguration(image_size=96, tiles="2x2")
     with pytest.raises(TeachingFailed, match='tiles is "2x2", allowed: 1x1'):
         teach_features([looker.features(good_part(1))], configuration=tiled)
+
+
+def test_all_is_taught_anew_from_kept_features(kept: list[Seen], looker: Looker) -> None:
+    frames = [*kept, *(Seen(looker.features(good_part(number)), False, is_taught=True) for number in range(40))]
+    detector = teach(frames, base=CONFIGURATION, configuration=SMALL, seed=1)
+    assert detector.learned.evidence["good"] == sum(not one.is_anomaly for one in frames)
+    assert teach(frames, base=CONFIGURATION, configuration=SMALL, seed=1).version == detector.version
+
+
+def test_images_of_one_part_are_scored_by_a_detector_that_knows_none_of_them() -> None:
+    folds = fold_of_each([f"part {number // 2}" for number in range(80)], seed=3)
+    assert folds[::2] == folds[1::2]
+    assert [folds.count(fold) for fold in range(4)] == [20] * 4

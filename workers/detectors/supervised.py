@@ -46,7 +46,7 @@ class Learned:
     fusion: Fusion
     evidence: dict[str, float | int | bool]
     f1_threshold: float
-    """The anomaly_score that told held-out labelled parts apart best, by F1."""
+    """The anomaly_score with the best F1 to be expected of parts to come."""
 
 
 class Judged(NamedTuple):

@@ -5,7 +5,7 @@ A champion that learned from labels is learned anew from all of them, on the one
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
@@ -18,6 +18,7 @@ from storage.snapshot_models import SnapshotItem
 from workers.detectors import anomalyclip_teaching, patchcore_teaching
 from workers.detectors.anomalyclip_detector import AnomalyCLIPDetector
 from workers.detectors.detector import Detector
+from workers.detectors.frame_features import FrameFeatures
 from workers.detectors.labelled import LEAST_GROUPS_OF_A_CLASS
 from workers.detectors.patchcore import PatchCore
 from workers.detectors.supervised import SupervisedDetector
@@ -59,7 +60,7 @@ def retrained(champion: Detector, material: Material, recipe: Mapping[str, Any],
             )
         return Retrained(base, "; ".join(made), known)
     detector = with_head(base, material, run)
-    heard = "heard" if detector.learned.fusion.head_weight else "not heard: it does not know better"
+    heard = "heard" if detector.learned.fusion.hears_labels else "not heard: it does not know better"
     made.append(f"head from {len(material.items)} images, {heard}")
     return Retrained(detector, "; ".join(made), known)
 
@@ -80,12 +81,18 @@ def remembered(
     run: Run,
 ) -> Detector:
     """The one-class detector taught anew; its thresholds come from parts among these that it holds out."""
-    images, groups = (material.image(item) for item in items), [item.part_key for item in items]
-    seed = run.row.seed
+    groups, seed = [item.part_key for item in items], run.row.seed
 
     def progress(done: int) -> None:
         run.progress(done, len(items), f"memory: {done} of {len(items)} good images")
 
+    if isinstance(base, PatchCore) and base.eye.look is not None:
+        looking = Looking(base, material, run.cache, run.plan.device)
+        features = (told(looking.features(item), number, progress) for number, item in enumerate(items))
+        return patchcore_teaching.teach_features(
+            list(features), groups=groups, configuration=base.configuration, seed=seed
+        )
+    images = (material.image(item) for item in items)
     if isinstance(base, PatchCore):
         return patchcore_teaching.teach(
             images, groups=groups, configuration=base.configuration, seed=seed, progress=progress
@@ -103,6 +110,11 @@ def remembered(
             progress=progress,
         )
     raise TrainingRefused(f"detector {base.name} has no memory that could be refreshed")
+
+
+def told(features: FrameFeatures, number: int, progress: Callable[[int], None]) -> FrameFeatures:
+    progress(number)
+    return features
 
 
 def with_head(base: Detector, material: Material, run: Run) -> SupervisedDetector:

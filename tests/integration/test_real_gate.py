@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import html
+import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,10 +21,11 @@ from workers.detectors.labelled import Labelled
 from workers.detectors.patchcore import PatchCore, PatchCoreConfiguration
 from workers.detectors.patchcore_teaching import teach
 from workers.detectors.supervised_training import fit
-from workers.retrain.evaluation import Evaluation, Judge, evaluate_together
+from workers.retrain.evaluation import Evaluation, Judge, evaluate_together, recorded
 from workers.retrain.gate import GateDecision, GatePolicy, decide, refusal
 from workers.retrain.pool import PoolItem
 from workers.retrain.refusal import altered, label_noise, moved_camera
+from workers.retrain.report import write_report
 
 HEAD = HeadConfiguration(
     image_size=96, folds=3, members=3, width=8, epochs=12, least_steps=1, batch_size=16, copies=2, worst_share=0.1
@@ -144,3 +148,18 @@ def test_a_person_s_thresholds_count_and_not_the_model_s_own(champion: PatchCore
     strict = replace(own, ok_threshold=0.0, ng_threshold=0.0)
     (found,) = evaluate_together([strict], items(POOL[:6]), disturbed_parts=0)
     assert found.rejected.all() and not found.passed.any()
+
+
+def test_the_report_needs_nothing_but_itself_and_its_record_decides_the_same(
+    judged: list[Evaluation], tmp_path: Path
+) -> None:
+    decision = decide(*judged, POLICY)
+    page = write_report(tmp_path / "run", decision, *judged, items(POOL), {"snapshot": "20260503_V1_demo"})
+    text = page.read_text(encoding="utf-8")
+    assert decision.sentence in html.unescape(text) and "20260503_V1_demo" in text
+    assert text.count("data:image/png;base64,") == 2 and "data:image/jpeg;base64," in text
+    assert not re.search(r'(?:src|href)="(?!data:)', text)
+    kept = json.loads((tmp_path / "run" / "report.json").read_text(encoding="utf-8"))
+    again = decide(*(recorded(kept["evaluations"][name]) for name in ("champion", "candidate")), POLICY)
+    assert again == decision
+    assert kept["figures"]["candidate"]["f1"]["value"] > kept["figures"]["champion"]["f1"]["value"]

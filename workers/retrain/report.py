@@ -19,7 +19,7 @@ from workers.retrain import resampling
 from workers.retrain.check import figure
 from workers.retrain.evaluation import Evaluation
 from workers.retrain.gate import GateDecision
-from workers.retrain.pool import PoolItem
+from workers.retrain.pool import PoolItem, Scored
 from workers.retrain.resampling import Floats, Interval, Ranked
 
 PAGE: Final = "report.html"
@@ -201,7 +201,8 @@ def changed(both: Sequence[Evaluation], items: Sequence[PoolItem]) -> list[str]:
     }
     by_name = {item.name: item for item in items}
     found = [one for one in candidate.images if rejected[one.part][0] != rejected[one.part][1] and one.name in by_name]
-    mistakes, gains = [], []
+    mistakes: list[Scored] = []
+    gains: list[Scored] = []
     for one in found:
         right = rejected[one.part][1] == one.is_anomaly
         (gains if right else mistakes).append(one)

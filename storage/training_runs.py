@@ -28,8 +28,8 @@ NEW_LABELS = text(
     SELECT count(*) FROM reviews r JOIN labels l ON l.id = r.label_id
     JOIN inspections i ON i.id = r.inspection_id JOIN recipes c ON c.id = i.recipe_id
     WHERE c.name = :recipe AND l.decision IN ('normal', 'anomaly') AND r.state = 'resolved'
-        AND l.decided_at > coalesce((SELECT max(t.started_at) FROM training_runs t
-            WHERE t.recipe = :recipe AND t.state IN ('done', 'failed', 'running')), '-infinity')
+        AND l.decided_at > coalesce((SELECT max(coalesce(t.started_at, t.requested_at)) FROM training_runs t
+            WHERE t.recipe = :recipe AND t.state <> 'queued'), '-infinity')
     """
 )
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import html
+import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,16 +21,20 @@ from workers.detectors.labelled import Labelled
 from workers.detectors.patchcore import PatchCore, PatchCoreConfiguration
 from workers.detectors.patchcore_teaching import teach
 from workers.detectors.supervised_training import fit
-from workers.retrain.evaluation import Evaluation, Judge, evaluate_together
+from workers.retrain.evaluation import Evaluation, Judge, evaluate_together, recorded
 from workers.retrain.gate import GateDecision, GatePolicy, decide, refusal
 from workers.retrain.pool import PoolItem
 from workers.retrain.refusal import altered, label_noise, moved_camera
+from workers.retrain.report import write_report
 
 HEAD = HeadConfiguration(
     image_size=96, folds=3, members=3, width=8, epochs=12, least_steps=1, batch_size=16, copies=2, worst_share=0.1
 )
 POLICY = GatePolicy(resamples=400, disturbed_parts=8, disturbance_margin=0.2, latency_factor=20.0)
 POOL = labelled_parts(45, start=5000)
+
+Both = tuple[Evaluation, Evaluation]
+"""Champion and candidate."""
 
 
 def items(parts: list[Labelled]) -> list[PoolItem]:
@@ -56,13 +63,14 @@ def candidate(champion: PatchCore) -> Detector:
 
 
 @pytest.fixture(scope="module")
-def judged(champion: PatchCore, candidate: Detector) -> list[Evaluation]:
+def judged(champion: PatchCore, candidate: Detector) -> Both:
     return judge(champion, candidate)
 
 
-def judge(champion: Detector, candidate: Detector) -> list[Evaluation]:
+def judge(champion: Detector, candidate: Detector) -> Both:
     judges = [Judge.by_its_own("champion", champion), Judge.by_its_own("candidate", candidate)]
-    return evaluate_together(judges, items(POOL), disturbed_parts=POLICY.disturbed_parts)
+    first, second = evaluate_together(judges, items(POOL), disturbed_parts=POLICY.disturbed_parts)
+    return first, second
 
 
 def vectors(detector: Detector, images: list[Image]) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
@@ -83,20 +91,18 @@ def without_times(decision: GateDecision) -> list[tuple[object, ...]]:
     ]
 
 
-def test_a_candidate_that_learned_what_a_defect_is_is_promoted(judged: list[Evaluation]) -> None:
+def test_a_candidate_that_learned_what_a_defect_is_is_promoted(judged: Both) -> None:
     decision = decide(judged[0], judged[1], POLICY)
     assert decision.promoted, decision.sentence
     assert "F1 on 90 protected parts rose from" in decision.sentence
 
 
-def test_the_champion_does_not_replace_a_better_candidate(judged: list[Evaluation]) -> None:
+def test_the_champion_does_not_replace_a_better_candidate(judged: Both) -> None:
     decision = decide(judged[1], judged[0], POLICY)
     assert not decision.promoted and decision.sentence.startswith("not yet: pit recall fell from")
 
 
-def test_the_same_seed_gives_the_same_decision(
-    champion: PatchCore, candidate: Detector, judged: list[Evaluation]
-) -> None:
+def test_the_same_seed_gives_the_same_decision(champion: PatchCore, candidate: Detector, judged: Both) -> None:
     first, again = decide(*judged, POLICY), decide(*judge(champion, candidate), POLICY)
     assert (first.promoted, first.sentence) == (again.promoted, again.sentence)
     assert without_times(first) == without_times(again)
@@ -144,3 +150,17 @@ def test_a_person_s_thresholds_count_and_not_the_model_s_own(champion: PatchCore
     strict = replace(own, ok_threshold=0.0, ng_threshold=0.0)
     (found,) = evaluate_together([strict], items(POOL[:6]), disturbed_parts=0)
     assert found.rejected.all() and not found.passed.any()
+
+
+def test_the_report_needs_nothing_but_itself_and_its_record_decides_the_same(judged: Both, tmp_path: Path) -> None:
+    decision = decide(*judged, POLICY)
+    page = write_report(tmp_path / "run", decision, *judged, items(POOL), {"snapshot": "20260503_V1_demo"})
+    text = page.read_text(encoding="utf-8")
+    assert decision.sentence in html.unescape(text) and "20260503_V1_demo" in text
+    assert text.count("data:image/png;base64,") == 2 and "data:image/jpeg;base64," in text
+    assert not re.search(r'(?:src|href)="(?!data:)', text)
+    kept = json.loads((tmp_path / "run" / "report.json").read_text(encoding="utf-8"))
+    champion, candidate = (recorded(kept["evaluations"][name]) for name in ("champion", "candidate"))
+    again = decide(champion, candidate, POLICY)
+    assert again == decision
+    assert kept["figures"]["candidate"]["f1"]["value"] > kept["figures"]["champion"]["f1"]["value"]

@@ -142,7 +142,8 @@ def test_a_trainer_killed_in_every_phase_leaves_no_half_model_and_the_run_is_res
     )
     check_model(school.plan.models / made.id, made.sha256)
     assert school.models() == {row.id for row in school.versions()}
-    assert [path.name for path in (school.plan.training / str(run_id)).iterdir()] == ["report.json"]
+    left = {path.name for path in (school.plan.training / str(run_id)).iterdir()}
+    assert left == {"report.html", "report.json"} and run.report == f"training/{run_id}/report.html"
     with pytest.raises(psycopg2.errors.RestrictViolation, match="append-only"):
         execute(database.url, "UPDATE training_runs SET promoted = false")
 

@@ -60,9 +60,11 @@ PART = [
 ]
 DRIFT = [
     "INSERT INTO drift_references "
-    "(id, station, camera, recipe, model_version, frames, first_at, last_at, facts, edges) VALUES (1, 'press', 'top', 'bracket', 'm-1', 2, now(), now(), '{}', '')",
+    "(id, station, camera, recipe, model_version, frames, first_at, last_at, facts, edges) "
+    "VALUES (1, 'press', 'top', 'bracket', 'm-1', 2, now(), now(), '{}', '')",
     "INSERT INTO drift_measurements (id, station, camera, recipe, model_version, reference, frames, "
-    "first_at, last_at, cause, sentence, figures) VALUES (1, 'press', 'top', 'bracket', 'm-1', 1, 2, now(), now(), 'focus', 'blurred', '{}')",
+    "first_at, last_at, cause, sentence, figures) "
+    "VALUES (1, 'press', 'top', 'bracket', 'm-1', 1, 2, now(), now(), 'focus', 'blurred', '{}')",
     "INSERT INTO drift_alarms (id, measurement, station, camera, recipe, cause, pauses_retraining) "
     "VALUES (1, 1, 'press', 'top', 'bracket', 'focus', true)",
     "INSERT INTO drift_acknowledgements (alarm, acknowledged_by, reason, new_reference) "

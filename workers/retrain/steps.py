@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Callable
 from functools import partial
@@ -17,6 +16,7 @@ from storage.code_version import code_version
 from storage.deployments import BY_ITSELF, Wish
 from storage.errors import ModelMissing, TrainingRefused
 from storage.events import now
+from storage.images import Image, decode
 from storage.model_files import check_model
 from storage.models import DeploymentRequest, ModelVersion
 from storage.snapshot_models import SnapshotItem, Split
@@ -29,13 +29,14 @@ from workers.detectors.supervised import SupervisedDetector
 from workers.detectors.tiles import Tiles
 from workers.retrain import gate as gatekeeper
 from workers.retrain import refusal
-from workers.retrain.checkpoint import put_in_place, write_durably
+from workers.retrain.checkpoint import put_in_place
 from workers.retrain.evaluation import Evaluation, Judge, evaluate_together, recorded
 from workers.retrain.evaluation import evaluate as evaluate_one
 from workers.retrain.gate import GateDecision, GatePolicy
 from workers.retrain.looking import Looking
 from workers.retrain.material import Material
 from workers.retrain.pool import PoolItem
+from workers.retrain.report import write_report
 from workers.retrain.retraining import retrained
 from workers.retrain.run import Left, Run
 from workers.retrain.snapshot import take_snapshot
@@ -190,16 +191,29 @@ def gate(run: Run) -> Left:
     made = run.left[Phase.FIT]
     policy = GatePolicy(**run.recipe["gate"], seed=run.row.seed)
     champion, candidate = (recorded(one) for one in run.left[Phase.EVALUATE]["evaluations"])
-    reason = refusal.altered(run.checkpoint.candidate, made["sha256"]) or noisy_labels(run, policy)
+    checks = (
+        lambda: refusal.altered(run.checkpoint.candidate, made["sha256"]),
+        lambda: other_camera(run, policy),
+        lambda: noisy_labels(run, policy),
+    )
+    reason = next((found for check in checks if (found := check())), None)
     decision = gatekeeper.refusal(reason) if reason else gatekeeper.decide(champion, candidate, policy)
-    report = run.checkpoint.folder / "report.json"
-    record = {"decision": decision.record(), "evaluations": run.left[Phase.EVALUATE]["evaluations"]}
-    write_durably(report, json_bytes(record))
-    return {
-        "decision": decision.record(),
-        "figures": figures(run, champion, candidate, decision),
-        "report": str(report.relative_to(run.plan.home)),
-    }
+    known = figures(run, champion, candidate, decision)
+    pool = [pool_item(run, item) for item in items(run, Split.TEST)]
+    facts = {"run": str(run.row.id), "snapshot": run.left[Phase.SNAPSHOT]["name"], "seed": run.row.seed} | known
+    page = write_report(run.checkpoint.folder, decision, champion, candidate, pool, facts)
+    return {"decision": decision.record(), "figures": known, "report": str(page.relative_to(run.plan.home))}
+
+
+def other_camera(run: Run, policy: GatePolicy) -> str | None:
+    """Why the images to learn from were not taken as the protected ones were; good parts of the line alone tell."""
+    good: list[list[Image]] = []
+    for splits in (LEARNED, (Split.TEST,)):
+        found = [item for item in items(run, *splits) if not item.is_anomaly and item.label_id is not None]
+        drawn = np.random.default_rng(policy.seed).permutation(len(found))[: refusal.MOST_LOOKED_AT]
+        read = [run.store.get(found[place].sha256) for place in sorted(drawn.tolist())]
+        good.append([decode(data, maximum_megapixels=run.plan.maximum_megapixels) for data in read])
+    return refusal.moved_camera(*good, policy.seed)
 
 
 def noisy_labels(run: Run, policy: GatePolicy) -> str | None:
@@ -328,10 +342,6 @@ def put_to_work(run: Run, session: Session, row: ModelVersion, sentence: str) ->
     if isinstance(done, DeploymentRequest):
         return False, f"waits for a second person (request {done.id}); the gate said: {sentence}"
     return True, sentence
-
-
-def json_bytes(record: dict[str, Any]) -> bytes:
-    return json.dumps(record, default=str).encode()
 
 
 STEPS: Final[dict[Phase, Callable[[Run], Left]]] = {

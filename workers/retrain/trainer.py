@@ -51,8 +51,12 @@ def work(plan: TrainerPlan, database: Database, still_mine: Callable[[], bool]) 
     except TrainingRefused as error:
         with database.begin() as session:
             training_runs.end(session, row.id, RunState.DONE, sentence=f"refused: {error}")
-    except (DatabaseUnavailable, DiskFull) as error:
+    except DatabaseUnavailable as error:
         logger.error("the run waits for its next attempt: %s", error)
+        raise
+    except DiskFull as error:
+        with database.begin() as session:
+            training_runs.again(session, row.id, str(error))
         raise
     except AdlineError as error:
         finish(database, row, RunState.FAILED, str(error))

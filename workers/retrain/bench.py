@@ -56,6 +56,7 @@ def bench_retrain(frames: int, folder: Path, seed: int, say: Say) -> dict[str, A
         "fresh_seconds": round(fresh, 2),
         "cached_seconds": round(cached, 2),
         "share": round(cached / fresh, 4),
+        "features_share": round(parts["cached"]["features"] / parts["fresh"]["features"], 4),
         "processor_share": round(processor["cached"] / processor["fresh"], 4),
         "parts": {name: {step: round(took, 2) for step, took in one.items()} for name, one in parts.items()},
         "cache_bytes": sum(status.st_size for _, status in cache.files()),

@@ -58,11 +58,14 @@ class Looking:
         self.cache.put(look, item.sha256, {"score": np.array([said])})
         return said
 
-    def lesson(self, item: SnapshotItem) -> tuple[Seen, float]:
-        """The frame as a head learns from it, and the one-class score."""
+    def seen(self, item: SnapshotItem) -> Seen:
+        """The frame as a head learns from it."""
         features = self.features(item)
-        grid = features.s16.shape[1:]
         mask = self.material.mask(item)
-        covered = None if mask is None else coverage(mask, grid[-1])
-        seen = Seen(features, item.is_anomaly, covered, self.material.is_taught(item))
-        return seen, self.score(item, features)
+        covered = None if mask is None else coverage(mask, features.s16.shape[-1])
+        return Seen(features, item.is_anomaly, covered, self.material.is_taught(item))
+
+    def lesson(self, item: SnapshotItem) -> tuple[Seen, float]:
+        """The same, and the one-class score."""
+        seen = self.seen(item)
+        return seen, self.score(item, seen.features)

@@ -5,7 +5,8 @@ A champion that learned from labels is learned anew from all of them, on the one
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
@@ -13,7 +14,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from storage.errors import TrainingRefused
+from storage.errors import TeachingFailed, TrainingRefused
 from storage.snapshot_models import SnapshotItem
 from workers.detectors import anomalyclip_teaching, patchcore_teaching
 from workers.detectors.anomalyclip_detector import AnomalyCLIPDetector
@@ -22,10 +23,13 @@ from workers.detectors.frame_features import FrameFeatures
 from workers.detectors.labelled import LEAST_GROUPS_OF_A_CLASS
 from workers.detectors.patchcore import PatchCore
 from workers.detectors.supervised import SupervisedDetector
+from workers.detectors.supervised_teaching import teach
 from workers.detectors.supervised_training import refit
 from workers.retrain.looking import Looking
 from workers.retrain.material import Material
 from workers.retrain.run import Run
+
+logger = logging.getLogger(__name__)
 
 KEPT_GOOD: Final = 200
 """Parts decided to be good that no memory takes in: what a head is worth, and its thresholds, come from them."""
@@ -44,6 +48,11 @@ def retrained(champion: Detector, material: Material, recipe: Mapping[str, Any],
     """The candidate; TrainingRefused when there is nothing to learn from."""
     base = champion.base if isinstance(champion, SupervisedDetector) else champion
     both = min(len(material.good_parts()), len(material.bad_parts())) >= LEAST_GROUPS_OF_A_CLASS
+    if both and isinstance(base, PatchCore) and base.eye.look is not None:
+        try:
+            return everything_anew(base, material, run)
+        except TeachingFailed as error:  # too few good parts to hold some out: the memory stays as it is
+            logger.info("not everything is learned anew: %s", error)
     new = refreshing(material.good_parts(), KEPT_GOOD if both else 0, run.row.seed)
     made = []
     if new:
@@ -60,9 +69,24 @@ def retrained(champion: Detector, material: Material, recipe: Mapping[str, Any],
             )
         return Retrained(base, "; ".join(made), known)
     detector = with_head(base, material, run)
-    heard = "heard" if detector.learned.fusion.hears_labels else "not heard: it does not know better"
-    made.append(f"head from {len(material.items)} images, {heard}")
+    made.append(f"head from {len(material.items)} images, {heard(detector)}")
     return Retrained(detector, "; ".join(made), known)
+
+
+def everything_anew(base: PatchCore, material: Material, run: Run) -> Retrained:
+    """Memory, head and thresholds from all labels and known-good images; each good part is judged by a memory without
+    it, so that none has to be kept back."""
+    looking = Looking(base, material, run.cache, run.plan.device)
+    frames = [looking.seen(item) for item in counted(material, run)]
+    run.note(progress=1.0, detail=f"learning from {len(frames)} images")
+    detector = teach(frames, groups=material.groups, base=base.configuration, seed=run.row.seed)
+    good = frozenset(item.sha256 for item in material.items if not item.is_anomaly)
+    made = f"memory of {len(good)} good images; head from {len(frames)} images, {heard(detector)}"
+    return Retrained(detector, made, good)
+
+
+def heard(detector: SupervisedDetector) -> str:
+    return "heard" if detector.learned.fusion.hears_labels else "not heard: it does not know better"
 
 
 def refreshing(good_parts: Sequence[str], kept: int, seed: int) -> frozenset[str]:
@@ -120,18 +144,19 @@ def told(features: FrameFeatures, number: int, progress: Callable[[int], None]) 
 def with_head(base: Detector, material: Material, run: Run) -> SupervisedDetector:
     """A head that learned from every labelled image, those the memory knows among them; from kept features."""
     looking = Looking(base, material, run.cache, run.plan.device)
-    frames, scores = [], []
-    for number, item in enumerate(material.items):
-        run.progress(number, len(material.items), f"features of {number} of {len(material.items)} images")
-        frame, score = looking.lesson(item)
-        frames.append(frame)
-        scores.append(score)
-    run.note(detail=f"head from {len(frames)} images")
+    learned_from = [looking.lesson(item) for item in counted(material, run)]
+    run.note(progress=1.0, detail=f"learning from {len(learned_from)} images")
     return refit(
         base,
-        frames,
-        np.array(scores),
+        [frame for frame, _ in learned_from],
+        np.array([score for _, score in learned_from]),
         groups=material.groups,
         configuration=looking.configuration,
         seed=run.row.seed,
     )
+
+
+def counted(material: Material, run: Run) -> Iterator[SnapshotItem]:
+    for number, item in enumerate(material.items):
+        run.progress(number, len(material.items), f"features of {number} of {len(material.items)} images")
+        yield item

@@ -191,12 +191,11 @@ def gate(run: Run) -> Left:
     made = run.left[Phase.FIT]
     policy = GatePolicy(**run.recipe["gate"], seed=run.row.seed)
     champion, candidate = (recorded(one) for one in run.left[Phase.EVALUATE]["evaluations"])
-    checks = (
-        lambda: refusal.altered(run.checkpoint.candidate, made["sha256"]),
-        lambda: other_camera(run, policy),
-        lambda: noisy_labels(run, policy),
+    reason = (
+        refusal.altered(run.checkpoint.candidate, made["sha256"])
+        or other_camera(run, policy)
+        or noisy_labels(run, policy)
     )
-    reason = next((found for check in checks if (found := check())), None)
     decision = gatekeeper.refusal(reason) if reason else gatekeeper.decide(champion, candidate, policy)
     known = figures(run, champion, candidate, decision)
     pool = [pool_item(run, item) for item in items(run, Split.TEST)]
@@ -207,13 +206,15 @@ def gate(run: Run) -> Left:
 
 def other_camera(run: Run, policy: GatePolicy) -> str | None:
     """Why the images to learn from were not taken as the protected ones were; good parts of the line alone tell."""
-    good: list[list[Image]] = []
-    for splits in (LEARNED, (Split.TEST,)):
-        found = [item for item in items(run, *splits) if not item.is_anomaly and item.label_id is not None]
-        drawn = np.random.default_rng(policy.seed).permutation(len(found))[: refusal.MOST_LOOKED_AT]
-        read = [run.store.get(found[place].sha256) for place in sorted(drawn.tolist())]
-        good.append([decode(data, maximum_megapixels=run.plan.maximum_megapixels) for data in read])
-    return refusal.moved_camera(*good, policy.seed)
+    training, pool = (good_images(run, policy, *splits) for splits in (LEARNED, (Split.TEST,)))
+    return refusal.moved_camera(training, pool, policy.seed)
+
+
+def good_images(run: Run, policy: GatePolicy, *splits: Split) -> list[Image]:
+    found = [item for item in items(run, *splits) if not item.is_anomaly and item.label_id is not None]
+    drawn = np.random.default_rng(policy.seed).permutation(len(found))[: refusal.MOST_LOOKED_AT]
+    read = (run.store.get(found[place].sha256) for place in sorted(drawn.tolist()))
+    return [decode(data, maximum_megapixels=run.plan.maximum_megapixels) for data in read]
 
 
 def noisy_labels(run: Run, policy: GatePolicy) -> str | None:

@@ -152,8 +152,8 @@ def demo_settings(settings: Settings) -> dict[str, Any]:
 
     Fewer cells than usual are taught: the camera shows the others, and the pool needs good ones, too.
     """
-    asked = {"sample_rate": 0.6, "ng_sample_rate": 0.6, "teach.count": 300}
-    retrain = {"retrain.after_labels": 300, "retrain.test_share": 0.3}
+    asked = {"sample_rate": 0.7, "ng_sample_rate": 0.7, "teach.count": 300}
+    retrain = {"retrain.after_labels": 400, "retrain.test_share": 0.22}
     return {
         f"recipes.{name}.{key}": value for name in settings.used_recipes for key, value in (asked | retrain).items()
     }

@@ -30,6 +30,7 @@ from orchestrator.health import LineHealth
 from orchestrator.image_routes import MASK_BYTES, add_images
 from orchestrator.line_routes import add_line
 from orchestrator.metrics import exposition
+from orchestrator.password_page import add_password_page
 from orchestrator.person import needs, undeclared
 from orchestrator.queue_routes import add_queue, rules
 from orchestrator.relay import add_pages
@@ -49,6 +50,7 @@ from storage.errors import (
     DiversityUnavailable,
     ImageMissing,
     NotOnRecord,
+    PasswordRefused,
     ResolutionRefused,
     ReviewStale,
     ServiceFailed,
@@ -147,6 +149,7 @@ def web_app(up: ServedLine) -> FastAPI:
     add_health(app, up)
     add_session(app, doorkeeper)
     add_sign_in_page(app, doorkeeper)
+    add_password_page(app, doorkeeper)
     add_api(app, up)
     add_labeling(app, up)
     add_pages(app, up.home)
@@ -293,7 +296,7 @@ def answer_adline_error(request: Request, error: Exception) -> JSONResponse:
         return problem(503, "a service does not answer", str(error))
     if isinstance(error, NotOnRecord | ImageMissing):
         return problem(404, "there is none", str(error))
-    if isinstance(error, ResolutionRefused | DiversityUnavailable):
+    if isinstance(error, ResolutionRefused | DiversityUnavailable | PasswordRefused):
         return problem(422, "cannot be done", str(error))
     return problem(500, type(error).__name__, str(error))
 

@@ -47,7 +47,6 @@ from storage.errors import (
     AdlineError,
     DatabaseUnavailable,
     DiskFull,
-    DiversityUnavailable,
     ImageMissing,
     NotOnRecord,
     PasswordRefused,
@@ -296,7 +295,7 @@ def answer_adline_error(request: Request, error: Exception) -> JSONResponse:
         return problem(503, "a service does not answer", str(error))
     if isinstance(error, NotOnRecord | ImageMissing):
         return problem(404, "there is none", str(error))
-    if isinstance(error, ResolutionRefused | DiversityUnavailable | PasswordRefused):
+    if isinstance(error, ResolutionRefused | PasswordRefused):
         return problem(422, "cannot be done", str(error))
     return problem(500, type(error).__name__, str(error))
 

@@ -307,10 +307,31 @@ def test_a_decision_that_is_not_as_described_is_refused_and_nothing_is_recorded(
     assert page.get(f"reviews/{lease['review_id']}")["labels"] == []
 
 
-def test_without_pgvector_the_diverse_order_is_refused_with_what_to_do(page: Page) -> None:
-    assert page.get("queue")["diverse_available"] is True
-    execute(page.up.database.url, "DROP TABLE embeddings")
-    page.put()
-    assert page.get("queue")["diverse_available"] is False
-    assert "CREATE EXTENSION vector" in page.post("reviews/claim", {"policy": "diverse"}, 422)["detail"]
-    assert page.get(f"reviews/{page.claim()['review_id']}/similar") == []
+def test_what_a_person_may_filter_by_is_what_is_open(page: Page) -> None:
+    for shade, product in enumerate(("plate", "bolt", "bolt", None)):
+        page.put(shade, product=product)
+    lease = page.claim(product="plate")
+    page.post(f"reviews/{lease['review_id']}/resolve", {"token": lease["token"], "resolution": {"decision": "normal"}})
+    found = [(one["station"], one["product"], one["open"]) for one in page.get("queue/choices")]
+    assert found == [("press", "bolt", 2), ("press", None, 1)]
+
+
+def test_every_image_can_be_shown_by_a_browser_pixel_by_pixel(page: Page) -> None:
+    deep = np.linspace(0, 4095, 48 * 64).reshape(48, 64).astype(np.uint16)
+    colour = np.dstack([np.full((48, 64), shade, np.uint8) for shade in (10, 100, 200)])
+    for suffix, pixels, shown in (
+        (".tif", deep, deep >> 4),
+        (".png", deep, deep >> 4),
+        (".tif", colour, colour),
+        (".bmp", colour, colour),
+        (".png", colour, colour),
+    ):
+        data = cv2.imencode(suffix, pixels)[1].tobytes()
+        stored = page.store.put(data, suffix)
+        answer = page.client.get(f"/api/v1/images/{stored.sha256}/rendition")
+        assert answer.headers["content-type"] in ("image/png", "image/bmp"), suffix
+        assert answer.headers["etag"] and (decode(answer.content) == shown).all(), suffix
+    broken = page.store.put(b"II*\0 and nothing else", ".bin")
+    page.get(f"images/{broken.sha256}/rendition", 422)
+    thumbnail = page.client.get(f"/api/v1/images/{page.store.put(png(deep), '.png').sha256}/thumbnail")
+    assert decode(thumbnail.content).max() > 240, "12 bit in 16 are not shown black"

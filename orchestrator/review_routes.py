@@ -8,6 +8,7 @@ from uuid import UUID
 
 from fastapi import FastAPI, Query
 
+from orchestrator.counting import Counting
 from orchestrator.queue_routes import REVIEW, TAGS, Operator
 from orchestrator.review_answers import (
     MISSING,
@@ -27,15 +28,13 @@ from workers.labeling.proposal import proposed
 from workers.labeling.queue import Queue
 
 
-def add_reviews(app: FastAPI, queue: Callable[[], Queue]) -> None:
+def add_reviews(app: FastAPI, queue: Callable[[], Queue], counting: Counting) -> None:
     @app.get("/api/v1/queue", tags=TAGS, responses=REFUSED)
     def state(who: Operator) -> QueueState:
         """How the queue stands."""
         rules = queue().rules
-        with queue().database.begin() as session:
-            counts = review_lists.counts(session, rules.ageing)
-            facts = {"policy": rules.policy, "ageing_minutes": rules.ageing.total_seconds() / 60}
-            return QueueState(**counts, **facts)
+        facts = {"policy": rules.policy, "ageing_minutes": rules.ageing.total_seconds() / 60}
+        return QueueState(**counting.counts(), **facts)
 
     @app.get("/api/v1/queue/choices", tags=TAGS, responses=REFUSED, response_model=list[Choice])
     def choices(who: Operator) -> list[dict[str, Any]]:

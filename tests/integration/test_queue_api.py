@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import httpx
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 from prometheus_client.parser import text_string_to_metric_families
 
+from orchestrator import counting
 from orchestrator.image_routes import MASK_BYTES
 from storage import records
 from storage.events import ReviewReason, ReviewResolved, new_id
@@ -21,6 +23,7 @@ from storage.images import ImageStore, decode, encode
 from storage.stream import EventLog
 from tests.conftest import execute
 from tests.facts import Plant, frame, picture, prediction
+from tests.integration.described import Described
 from tests.integration.served import Served, browser
 
 PROBLEM = "application/problem+json"
@@ -36,6 +39,16 @@ class Page:
 
     def __init__(self, up: Served) -> None:
         self.up, self.client, self.store = up, browser(up), ImageStore(up.images)
+        described = Described(self.client.get("/openapi.json").json())
+        ask = self.client.request
+
+        def checked(*arguments: Any, **options: Any) -> httpx.Response:
+            answer = ask(*arguments, **options)
+            if answer.request.url.path.startswith("/api/") and answer.status_code not in (404, 405):
+                described.check(answer)
+            return answer
+
+        self.client.request = checked  # type: ignore[method-assign]  # get, post and put go through it
 
     def put(self, shade: int = 7, map_level: float | None = None, **facts: Any) -> str:
         """A part under review, its image stored; with an anomaly map if there is a level."""
@@ -267,6 +280,19 @@ def test_too_old_a_review_is_told_in_the_status_and_the_metrics(page: Page) -> N
     families = {one.name: one for one in text_string_to_metric_families(page.client.get("/metrics").text)}
     assert families["adline_queue_overdue"].samples[0].value == 1
     assert families["adline_queue_oldest_seconds"].samples[0].value > 32_000
+
+
+def test_many_open_reviews_are_not_counted_again_for_each_who_asks(page: Page, monkeypatch: pytest.MonkeyPatch) -> None:
+    page.put(1)
+    assert page.get("queue")["open"] == 1
+    page.put(2)
+    assert page.get("queue")["open"] == 2, "a few are counted each time"
+    monkeypatch.setattr(counting, "MANY", 2)
+    monkeypatch.setattr(counting, "KEPT_SECONDS", 3600.0)
+    page.put(3)
+    assert page.get("queue")["open"] == 3
+    page.put(4)
+    assert page.get("queue")["open"] == page.get("status")["queue"]["open"] == 3, "good for some seconds"
 
 
 def test_what_happens_is_told_while_it_happens(page: Page) -> None:

@@ -33,8 +33,8 @@ def add_reviews(app: FastAPI, queue: Callable[[], Queue], counting: Counting) ->
     def state(who: Operator) -> QueueState:
         """How the queue stands."""
         rules = queue().rules
-        facts = {"policy": rules.policy, "ageing_minutes": rules.ageing.total_seconds() / 60}
-        return QueueState(**counting.counts(), **facts)
+        ageing_minutes = rules.ageing.total_seconds() / 60
+        return QueueState(**counting.counts(), policy=rules.policy, ageing_minutes=ageing_minutes)
 
     @app.get("/api/v1/queue/choices", tags=TAGS, responses=REFUSED, response_model=list[Choice])
     def choices(who: Operator) -> list[dict[str, Any]]:

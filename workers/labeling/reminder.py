@@ -42,6 +42,8 @@ class Reminder:
             "for %.0f minutes",
             *(overdue, ageing_seconds / 60, oldest_seconds / 60),
         )
-        facts = {"overdue": overdue, "oldest_seconds": oldest_seconds, "ageing_seconds": ageing_seconds}
-        self.log.publish(ReviewsOverdue(**facts, told_at=now()))
+        event = ReviewsOverdue(
+            overdue=overdue, oldest_seconds=oldest_seconds, ageing_seconds=ageing_seconds, told_at=now()
+        )
+        self.log.publish(event)
         self.tell_at = time.monotonic() + AGAIN_SECONDS

@@ -1,4 +1,4 @@
-"""Writes labels of every kind as `adline queue export` does, and beside them what is drawn, for another program's reader.
+"""Writes labels of every kind as `adline queue export` does, and beside them what is drawn: for other readers.
 
 python -m tests.peers.write_labels FOLDER
 """

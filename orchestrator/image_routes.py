@@ -92,11 +92,13 @@ def original_of(data: bytes) -> tuple[bytes, str]:
 
 
 def rendition_of(data: bytes) -> tuple[bytes, str]:
-    image = readable(data, None)  # what cannot be shown is refused here, and not in the browser
-    facts = describe(data)
+    try:
+        facts = describe(data)
+    except ImageUnreadable as error:
+        raise HTTPException(422, f"this image cannot be shown: {error}") from error
     if facts.bit_depth == 8 and facts.media_type in BROWSERS_SHOW:
         return data, facts.media_type
-    return encode(visible(image), "png"), "image/png"
+    return encode(visible(readable(data, None)), "png"), "image/png"
 
 
 def visible(image: Image) -> NDArray[np.uint8]:

@@ -190,9 +190,7 @@ def test_the_line_is_shown_on_a_phone_too(adline: Adline, page: Page) -> None:
 
 def test_the_models_page_shows_who_judges_and_says_why_something_cannot_be_done(adline: Adline, page: Page) -> None:
     page.open(f"http://127.0.0.1:{adline.port}/models")
-    page.wait(
-        "document.querySelector('.versions li.champion b') && document.querySelector('.history li.champion button')"
-    )
+    page.wait("document.querySelectorAll('.versions li.champion, .history li.champion button').length === 2")
     (version,) = told(adline, "/api/v1/models")
     assert page.run("document.querySelector('.versions li.champion b').textContent") == version["id"]
     assert page.run("document.querySelectorAll('.versions button').length") == 0, "the champion need not be deployed"

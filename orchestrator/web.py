@@ -31,6 +31,7 @@ from orchestrator.health import LineHealth
 from orchestrator.image_routes import MASK_BYTES, add_images
 from orchestrator.line_routes import add_line
 from orchestrator.metrics import exposition
+from orchestrator.model_routes import add_models
 from orchestrator.password_page import add_password_page
 from orchestrator.person import needs, undeclared
 from orchestrator.queue_routes import add_queue, rules
@@ -49,6 +50,7 @@ from storage.errors import (
     DatabaseUnavailable,
     DiskFull,
     ImageMissing,
+    ModelError,
     NotOnRecord,
     PasswordRefused,
     ResolutionRefused,
@@ -153,6 +155,7 @@ def web_app(up: ServedLine) -> FastAPI:
     add_password_page(app, doorkeeper)
     add_api(app, up, counting)
     add_labeling(app, up, counting)
+    add_models(app, lambda: up.database, up.home / "models", up.settings.recipes)
     add_pages(app, up.home)
     if open_routes := list(undeclared(app.routes)):
         raise RuntimeError(f"routes that do not say whom they are for (orchestrator.person.needs): {open_routes}")
@@ -295,7 +298,7 @@ def answer_adline_error(request: Request, error: Exception) -> JSONResponse:
         return problem(503, "a service does not answer", str(error))
     if isinstance(error, NotOnRecord | ImageMissing):
         return problem(404, "there is none", str(error))
-    if isinstance(error, ResolutionRefused | PasswordRefused):
+    if isinstance(error, ResolutionRefused | PasswordRefused | ModelError):
         return problem(422, "cannot be done", str(error))
     return problem(500, type(error).__name__, str(error))
 

@@ -185,6 +185,14 @@ class ConformanceFailed(ModelError):
     """The model does not compute what the reference case says."""
 
 
+class DeploymentRefused(ModelError):
+    """The version cannot be deployed so."""
+
+
+class SecondPersonNeeded(DeploymentRefused):
+    """Another person has to approve it: an engineer or an admin who did not ask for it."""
+
+
 class ThresholdsRefused(ModelError):
     """The thresholds cannot judge parts."""
 

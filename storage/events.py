@@ -111,6 +111,7 @@ class PredictionFacts(Fact):
     probabilities: dict[str, float] = {}
     map_sha256: str | None = None
     embedding: bytes | None = None  # float32, little endian; of what a person may look at, for the order of the queue
+    deployment_id: int | None = None  # by which the version scored it
 
 
 class PartTriggered(Event):
@@ -162,6 +163,18 @@ class InspectionDecided(Event):
             decided_at=now(),
             stage_milliseconds=event.stage_milliseconds,
         )
+
+
+class PartShadowed(Event):
+    """Sent by inference when a challenger has scored a part, after its verdict; the recorder writes it down."""
+
+    stream: ClassVar[str] = "part.shadowed"
+    trigger: Trigger
+    recipe: str
+    recipe_id: int
+    frames: tuple[FrameFacts, ...]
+    predictions: tuple[PredictionFacts, ...]
+    scored_at: AwareDatetime
 
 
 class InspectionCompleted(Event):
@@ -217,8 +230,8 @@ class ReviewsOverdue(Event):
 EVENTS: dict[str, type[Event]] = {
     event.stream: event
     for event in (
-        *(PartTriggered, FrameCaptured, InspectionDecided, InspectionCompleted, ModelDeployed),
-        *(ReviewResolved, ReviewsOverdue),
+        *(PartTriggered, FrameCaptured, InspectionDecided, PartShadowed, InspectionCompleted),
+        *(ModelDeployed, ReviewResolved, ReviewsOverdue),
     )
 }
 

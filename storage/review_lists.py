@@ -28,7 +28,9 @@ VIEWS = text(
     """
     SELECT f.camera, f.sha256, f.media_type, f.width, f.height, p.anomaly_score, p.ok_threshold, p.ng_threshold,
            p.model_version, p.map_sha256
-    FROM frames f LEFT JOIN predictions p USING (inspection_id, camera)
+    FROM frames f LEFT JOIN verdicts v USING (inspection_id)
+    LEFT JOIN predictions p
+        ON p.inspection_id = f.inspection_id AND p.camera = f.camera AND p.model_version = v.model_version
     WHERE f.inspection_id = :inspection_id ORDER BY f.camera
     """
 )

@@ -189,6 +189,19 @@ def test_the_line_is_shown_on_a_phone_too(adline: Adline, page: Page) -> None:
     assert page.complaints == []
 
 
+def test_the_models_page_shows_who_judges_and_says_why_something_cannot_be_done(adline: Adline, page: Page) -> None:
+    page.open(f"http://127.0.0.1:{adline.port}/models")
+    page.wait("document.querySelectorAll('.versions li.champion, .history li.champion button').length === 2")
+    (version,) = told(adline, "/api/v1/models")
+    assert page.run("document.querySelector('.versions li.champion b').textContent") == version["id"]
+    assert page.run("document.querySelectorAll('.versions button').length") == 0, "the champion need not be deployed"
+    page.run("window.prompt = () => 'escapes'; document.querySelector('.history li.champion button').click()")
+    page.wait("document.querySelector('.models-said').textContent.includes('no other champion')")
+    assert [one["reason"] for one in told(adline, "/api/v1/deployments")] == [
+        told(adline, f"/api/v1/models/{version['id']}")["deployments"][0]["reason"]
+    ]
+
+
 def test_both_languages_and_both_themes_are_remembered(page: Page) -> None:
     page.run("document.cookie = 'adline_language=ko; path=/'; document.cookie = 'adline_theme=dark; path=/'")
     page.call("Page.reload")

@@ -65,6 +65,15 @@ export const line = {
   agreement: () => ask("GET", "/queue/agreement"),
 };
 
+export const models = {
+  list: () => ask("GET", "/models"),
+  requests: () => ask("GET", "/deployment-requests?state=waiting"),
+  history: () => ask("GET", "/deployments?limit=50"),
+  deploy: (version, wish) => ask("POST", `/models/${encodeURIComponent(version)}/deploy`, wish),
+  rollBack: (wish) => ask("POST", "/models/rollback", wish),
+  answer: (request, said) => ask("POST", `/deployment-requests/${request}/answer`, said),
+};
+
 export const imageUrl = (sha256) => `${BASE}/images/${sha256}/rendition`;
 export const thumbnailUrl = (sha256) => `${BASE}/images/${sha256}/thumbnail`;
 export const heatUrl = (sha256) => `${BASE}/images/${sha256}/heatmap`;

@@ -5,7 +5,7 @@ from __future__ import annotations
 from alembic import context
 
 # Their rows are part of the metadata.
-from storage import drift_models, label_models, people_rows, training_models  # noqa: F401
+from storage import drift_models, label_models, people_rows, snapshot_models, training_models  # noqa: F401
 from storage.models import Base
 
 context.configure(

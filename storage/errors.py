@@ -317,14 +317,6 @@ class ResolutionRefused(AdlineError):
     """The decision is not one that can be recorded for this part."""
 
 
-class DiversityUnavailable(AdlineError):
-    """This database has no pgvector, so reviews cannot be ordered by diversity.
-
-    Let its administrator run `CREATE EXTENSION vector`, then run `adline db migrate`; or use the policy oldest or
-    uncertain.
-    """
-
-
 class BrowserMissing(AdlineError):
     """There is no Chromium to look at the pages with."""
 

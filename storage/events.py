@@ -217,11 +217,21 @@ class ReviewResolved(Event):
     decided_at: AwareDatetime
 
 
+class ReviewsOverdue(Event):
+    """Sent by the recorder when reviews have waited too long, and again from time to time; the line's engineer acts."""
+
+    stream: ClassVar[str] = "review.overdue"
+    overdue: int
+    oldest_seconds: float
+    ageing_seconds: float
+    told_at: AwareDatetime
+
+
 EVENTS: dict[str, type[Event]] = {
     event.stream: event
     for event in (
         *(PartTriggered, FrameCaptured, InspectionDecided, PartShadowed, InspectionCompleted),
-        *(ModelDeployed, ReviewResolved),
+        *(ModelDeployed, ReviewResolved, ReviewsOverdue),
     )
 }
 

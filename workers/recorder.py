@@ -21,6 +21,7 @@ from storage.stream import Entry, EventLog
 from workers.canary_watch import watch_canaries
 from workers.consumer import Consumer, Delivery, Status
 from workers.labeling.outbox import tell_resolved
+from workers.labeling.reminder import Reminder
 
 logger = logging.getLogger(__name__)
 
@@ -43,11 +44,13 @@ class Recorder:
         delivery: Delivery,
         sweep_seconds: float,
         give_up_seconds: float,
+        ageing_seconds: float,
     ) -> None:
         self.log, self.database = EventLog(stream_url), Database(database_url, pool_size=1)
         self.store = ImageStore(images, minimum_free_bytes)
         self.delivery, self.status = delivery, Status()
         self.sweeper = Sweeper(self.log, self.database, sweep_seconds, give_up_seconds)
+        self.reminder = Reminder(self.log, self.database, timedelta(seconds=ageing_seconds), sweep_seconds)
         self.trim_at = 0.0
         self.captured: set[UUID] = set()
         self.untold: set[UUID] = set()  # committed here, and Redis did not take the word of it yet
@@ -62,6 +65,7 @@ class Recorder:
             self.log.trim()
             self.trim_at = time.monotonic() + TRIM_SECONDS
         self.sweeper.sweep()
+        self.reminder.remind()
 
     def handle(self, entries: list[Entry]) -> None:
         """Write the batch; when one entry cannot be written, write the others and set that one aside."""

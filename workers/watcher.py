@@ -32,6 +32,9 @@ NICENESS: Final = 15  # parts come first
 BEAT_SECONDS: Final = 0.5
 PAUSE_SECONDS: Final = 0.02  # after each frame: a tick never holds a core for long
 
+MODELS_AT_ONCE: Final = 2
+"""A canary judges some parts of a camera, the champion the others."""
+
 CameraKey = tuple[str, str, str]
 """Station, camera, model version."""
 
@@ -127,9 +130,12 @@ class Watcher:
             logger.warning("frame %s is not measured: %s", frame.sha256, error)
             return
         key = (frame.station, frame.camera, frame.model_version)
-        for other in [other for other in self.windows if other[:2] == key[:2] and other != key]:
-            del self.windows[other]  # another model judges now: the old window will never be full
-        self.windows.setdefault(key, Window(frame.recipe)).add(frame, pixels)
+        window = self.windows.pop(key, None) or Window(frame.recipe)
+        window.add(frame, pixels)
+        self.windows[key] = window  # the last is the newest
+        of_camera = [other for other in self.windows if other[:2] == key[:2]]
+        for old in of_camera[:-MODELS_AT_ONCE]:
+            del self.windows[old]  # that model judges no more: its window will never be full
         self.status.handled += 1
 
     def close(self, key: CameraKey, window: Window) -> None:

@@ -133,6 +133,7 @@ class Workshop:
             delivery=Delivery("record", "record", batch_size=64),
             sweep_seconds=60.0,
             give_up_seconds=60.0,
+            ageing_seconds=28_800.0,
         )
 
 

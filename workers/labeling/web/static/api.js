@@ -51,6 +51,10 @@ export const api = {
         }),
   storeMask: (png) => ask("POST", "/masks", png),
   defects: () => ask("GET", "/defects"),
+  wish: () => ask("GET", "/queue/filter"),
+  remember: (wish) => ask("PUT", "/queue/filter", wish),
+  choices: () => ask("GET", "/queue/choices"),
+  open: () => ask("GET", "/reviews?state=open&limit=200"),
 };
 
 export const line = {
@@ -58,6 +62,7 @@ export const line = {
   parts: (count) => ask("GET", `/parts?limit=${count}`),
   stations: () => ask("GET", "/stations"),
   queue: () => ask("GET", "/queue"),
+  agreement: () => ask("GET", "/queue/agreement"),
 };
 
 export const models = {
@@ -69,6 +74,6 @@ export const models = {
   answer: (request, said) => ask("POST", `/deployment-requests/${request}/answer`, said),
 };
 
-export const imageUrl = (sha256) => `${BASE}/images/${sha256}`;
+export const imageUrl = (sha256) => `${BASE}/images/${sha256}/rendition`;
 export const thumbnailUrl = (sha256) => `${BASE}/images/${sha256}/thumbnail`;
 export const heatUrl = (sha256) => `${BASE}/images/${sha256}/heatmap`;

@@ -379,3 +379,23 @@ class SignInLimited(PeopleError):
     def __init__(self, wait_seconds: int) -> None:
         self.wait_seconds = wait_seconds
         super().__init__(f"too many tries to sign in; the next one is heard in {wait_seconds} s")
+
+
+class SnapshotError(AdlineError):
+    """This cannot be done with a dataset snapshot."""
+
+
+class SnapshotUnknown(SnapshotError):
+    """There is no such snapshot."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        super().__init__(f"there is no snapshot {name!r}; `adline dataset list` shows them")
+
+
+class SnapshotRefused(SnapshotError):
+    """No snapshot can be made of this."""
+
+
+class NothingToSnapshot(SnapshotError):
+    """There is nothing a snapshot could be made of."""

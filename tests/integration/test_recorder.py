@@ -172,7 +172,7 @@ def test_a_serial_number_with_a_nul_is_recorded(bench: Bench) -> None:
 def test_a_captured_part_that_nobody_decides_is_told_again_once_and_then_an_error(
     log: EventLog, stream_url: str, plant: Plant, tmp_path: Path
 ) -> None:
-    bench = Bench(log, stream_url, plant, tmp_path, give_up=0.3)
+    bench = Bench(log, stream_url, plant, tmp_path, give_up=600.0)
     part = bench.part()
     with plant.database.begin() as session:
         records.record_captures(session, [part])
@@ -182,7 +182,7 @@ def test_a_captured_part_that_nobody_decides_is_told_again_once_and_then_an_erro
     assert told.event.trigger == part.trigger  # type: ignore[attr-defined]  # captured
     bench.record_all()
     assert bench.verdicts() == {}
-    time.sleep(0.35)
+    bench.recorder.sweeper.give_up_seconds = 0.0
     for _ in range(2):
         bench.recorder.sweeper.sweep()
         bench.record_all()

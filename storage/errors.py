@@ -185,6 +185,14 @@ class ConformanceFailed(ModelError):
     """The model does not compute what the reference case says."""
 
 
+class DeploymentRefused(ModelError):
+    """The version cannot be deployed so."""
+
+
+class SecondPersonNeeded(DeploymentRefused):
+    """Another person has to approve it: an engineer or an admin who did not ask for it."""
+
+
 class ThresholdsRefused(ModelError):
     """The thresholds cannot judge parts."""
 
@@ -291,14 +299,6 @@ class ReviewStale(AdlineError):
 
 class ResolutionRefused(AdlineError):
     """The decision is not one that can be recorded for this part."""
-
-
-class DiversityUnavailable(AdlineError):
-    """This database has no pgvector, so reviews cannot be ordered by diversity.
-
-    Let its administrator run `CREATE EXTENSION vector`, then run `adline db migrate`; or use the policy oldest or
-    uncertain.
-    """
 
 
 class BrowserMissing(AdlineError):

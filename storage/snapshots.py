@@ -99,6 +99,12 @@ def items(session: Session, name: str, *splits: Split) -> list[SnapshotItem]:
     return list(session.scalars(query.where(SnapshotItem.split.in_(splits)) if splits else query))
 
 
+def frames(session: Session, name: str) -> set[str]:
+    """SHA-256s of all its images."""
+    find(session, name)
+    return set(session.scalars(select(SnapshotItem.sha256).where(SnapshotItem.snapshot == name)))
+
+
 def aside(session: Session, name: str) -> list[SetAside]:
     """What a snapshot put before an engineer."""
     query = select(SetAside).where(SetAside.snapshot == name).order_by(SetAside.sha256, SetAside.reason)

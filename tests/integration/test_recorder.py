@@ -43,6 +43,7 @@ class Bench:
             delivery=Delivery("record", "record", batch_size=64),
             sweep_seconds=0.0,
             give_up_seconds=give_up,
+            ageing_seconds=28_800.0,
         )
         self.keys = [log.key(InspectionDecided), log.key(FrameCaptured)]
         log.create_group(self.keys, "record")
@@ -216,6 +217,7 @@ def test_without_postgres_nothing_is_acknowledged(bench: Bench) -> None:
         delivery=Delivery("record", "record"),
         sweep_seconds=60.0,
         give_up_seconds=60.0,
+        ageing_seconds=28_800.0,
     )
     with pytest.raises(DatabaseUnavailable):
         away.handle(bench.entries())

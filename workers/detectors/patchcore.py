@@ -15,10 +15,11 @@ from workers.detectors import artefact
 from workers.detectors.artefact import Artefact
 from workers.detectors.calibration import anomaly_score, score_of
 from workers.detectors.detector import Calibration, Configuration, Image, Prediction
-from workers.detectors.efficientnet_lite import PREPROCESSING, WEIGHTS_SHA256, EfficientNetLite, checked
+from workers.detectors.efficientnet_lite import PREPROCESSING, WEIGHTS_SHA256, EfficientNetLite, Features, checked
+from workers.detectors.frame_features import Look
 from workers.detectors.frame_scorer import FrameScorer, PatchDistances
 from workers.detectors.patches import Patches, patches_of
-from workers.detectors.tiles import Tiles
+from workers.detectors.tiles import WHOLE, Tiles
 
 NG_THRESHOLD = 0.5
 PATCH = 16  # pixels
@@ -84,7 +85,11 @@ class PatchCore:
             return error
 
     def score(self, image: Image) -> Prediction:
-        tiles = self.eye.patches(image)
+        return self.score_features(self.eye.features(image))
+
+    def score_features(self, features: Sequence[Features]) -> Prediction:
+        """Of a frame's tiles, row by row: for who has run the backbone already."""
+        tiles = [patches_of(tile) for tile in features]
         raw, raw_map = self.scorer.judge(self.distances.of(tiles))
         if not (np.isfinite(raw) and np.isfinite(raw_map).all()):
             raise ScoreInvalid(f"{self.name} {self.version} gave a raw score that is not a number: {raw}")
@@ -128,9 +133,20 @@ class Eye:
         self.tiles, self.grid = Tiles.parse(configuration.tiles), configuration.image_size // PATCH
         self.backbone = EfficientNetLite(configuration.image_size, device, contrast=configuration.local_contrast)
 
+    @property
+    def look(self) -> Look | None:
+        """At the whole frame; None when it is cut into tiles."""
+        if self.tiles != Tiles.parse(WHOLE):
+            return None
+        return Look(self.backbone.image_size, self.backbone.contrast)
+
+    def features(self, image: Image) -> list[Features]:
+        """Of each tile, row by row."""
+        return [self.backbone.features(tile) for tile in self.tiles.cut(checked(image), self.grid)]
+
     def patches(self, image: Image) -> list[Patches]:
         """Of each tile, row by row."""
-        return [patches_of(self.backbone.features(tile)) for tile in self.tiles.cut(checked(image), self.grid)]
+        return [patches_of(tile) for tile in self.features(image)]
 
 
 def configuration_of(saved: Configuration) -> PatchCoreConfiguration:

@@ -148,10 +148,17 @@ def in_words(found: dict[str, Any]) -> str:
             + (f": {found['reason']}" if found["reason"] else ""),
             f"  false rejects: {found['statement']}",
             f"  interval {low:.4f} to {high:.4f}, from {found['held_out_good_parts']} held-out good parts",
+            *to_come(found),
             f"  held-out good parts needed for other rates: {needed}",
             f"  observed: {found['observed']['parts']} parts ({counts}); false rejects not known, no part has a label",
         ]
     )
+
+
+def to_come(found: dict[str, Any]) -> list[str]:
+    """Nothing where a person set the threshold: what was counted on held-out parts is all that is known then."""
+    told = [f"{low} to {high} of {int(parts):,}" for parts, (low, high) in found["false_rejects_to_come"].items()]
+    return [f"  good parts to come that are rejected, with 95% confidence: {', '.join(told)}"] if told else []
 
 
 def print_simulation(found: Simulation) -> None:

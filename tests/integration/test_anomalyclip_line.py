@@ -172,6 +172,9 @@ def test_with_known_good_parts_the_thresholds_are_calibrated_and_damage_is_seen(
     scores = [one.anomaly_score for one in judged]
     assert max(scores[:4]) < min(scores[4:])
     assert all(score >= version.ng_threshold for score in scores[4:])
+    # Beside the score, what makes it comparable with another model's.
+    assert all(one.probabilities["percentile_of_good"] == 100 for one in judged[4:])
+    assert {one.probabilities["percentile_of_good"] for one in judged[:4]} <= {0, 25, 50, 75, 100}
 
 
 def test_images_of_one_part_are_remembered_or_held_out_together(workshop: Workshop, tmp_path: Path) -> None:

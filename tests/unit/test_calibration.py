@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
-from scipy.stats import norm
+from scipy.stats import betabinom, norm
 
 from storage.errors import TeachingFailed
 from workers.detectors.calibration import (
@@ -90,6 +92,14 @@ def test_the_percentile_is_the_share_of_known_good_parts_that_score_lower() -> N
     assert [percentile(calibration, raw) for raw in (-1.0, 25.0, 49.5)] == [0.0, 50.0, 100.0]
     grouped = calibrate([0.0, 1.0, 2.0, 3.0], 0.5, 0.1, ["a", "a", "a", "b"])
     assert percentile(grouped, 2.5) == pytest.approx(50.0)
+
+
+@pytest.mark.parametrize(("held_out", "parts"), [(19, 1), (63, 210), (80, 10_000), (999, 1000)])
+def test_the_rejects_of_parts_to_come_are_counted_as_scipys_beta_binomial_does(held_out: int, parts: int) -> None:
+    calibration = calibrate(range(held_out), 0.05, 0.05)
+    rank = min(math.ceil((held_out + 1) * 0.95), held_out)
+    expected = betabinom.ppf([0.025, 0.975], parts, held_out + 1 - rank, rank)
+    assert list(false_rejects_to_come(calibration, parts)) == expected.tolist()
 
 
 def test_the_rejects_of_parts_to_come_are_as_many_as_said_in_nineteen_cases_of_twenty() -> None:

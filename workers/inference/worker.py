@@ -31,6 +31,7 @@ from storage.models import ModelVersion
 from storage.stream import Entry, EventLog
 from storage.thresholds import Thresholds
 from workers.consumer import Consumer, Delivery, Status
+from workers.detectors.calibration import comparable
 from workers.detectors.detector import Detector, Image, Prediction
 from workers.hot import HotFrames, hot_key
 from workers.inference.heatmap import encode_map
@@ -292,7 +293,7 @@ def facts_of(frame: FrameFacts, prediction: Prediction, champion: Champion) -> P
         raw_score=prediction.raw_score,
         ok_threshold=champion.thresholds.ok,
         ng_threshold=champion.thresholds.ng,
-        probabilities=prediction.probabilities,
+        probabilities={**prediction.probabilities, **comparable(champion.detector.calibration, prediction.raw_score)},
     )
 
 

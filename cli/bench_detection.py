@@ -120,11 +120,17 @@ def in_words(report: dict[str, Any]) -> str:
         f"image AUROC {report['image_auroc']:.3f}, AP {report['image_ap']:.3f}, best F1 {report['f1_best']:.3f}\n"
         f"at the threshold: F1 {report['f1']:.3f}, precision {report['precision']:.3f}, recall {report['recall']:.3f}, "
         f"good parts rejected {report['false_reject_rate']:.1%} (promised {low:.1%} to {high:.1%})\n"
+        f"good parts drawn anew to calibrate on: false rejects of the others as promised {kept_in_words(report)}\n"
         f"pixel AUROC {share(report['pixel_auroc'])}, AUPRO {share(report['aupro'])}\n"
         f"{report['images_per_second']:.1f} images/s from file to score; taught in {report['fit_seconds']:.1f} s\n"
         f"{classes}{labelled_in_words(report['with_labels']) if 'with_labels' in report else ''}"
         f"{beside(report['peer']) if 'peer' in report else ''}"
     )
+
+
+def kept_in_words(report: dict[str, Any]) -> str:
+    found = report["false_rejects_resampled"]
+    return "unknown (nothing is promised)" if found is None else f"{found['inside']} of {found['resamplings']} times"
 
 
 def labelled_in_words(found: dict[str, Any]) -> str:

@@ -158,7 +158,7 @@ def in_words(found: dict[str, Any]) -> str:
 def to_come(found: dict[str, Any]) -> list[str]:
     """Nothing where a person set the threshold: what was counted on held-out parts is all that is known then."""
     told = [f"{low} to {high} of {int(parts):,}" for parts, (low, high) in found["false_rejects_to_come"].items()]
-    return [f"  good parts to come that are rejected, with 95% confidence: {', '.join(told)}"] if told else []
+    return [f"  good parts to come that are rejected, with 99% confidence: {', '.join(told)}"] if told else []
 
 
 def print_simulation(found: Simulation) -> None:

@@ -53,7 +53,7 @@ class Promise:
     false_reject_interval: Interval
     statement: str
     to_come: dict[int, Counts]
-    """Of so many good parts to come, at least and at most so many are rejected, with 95 % confidence."""
+    """Of so many good parts to come, at least and at most so many are rejected, with 99 % confidence."""
 
 
 def calibration_of(version: ModelVersion) -> Calibration | None:

@@ -31,6 +31,8 @@ def test_painted_defects_are_told_from_good_parts_and_every_figure_is_there(adli
     assert all(found["images"] == 8 and found["image_auroc"] > 0.99 for found in report["classes"].values())
     low, high = report["false_reject_interval"]
     assert 0 <= low < high <= 1
+    assert report["false_rejects_resampled"]["resamplings"] == 100
+    assert report["false_rejects_resampled"]["inside"] >= 95
     assert report["images_per_second"] > 0 and report["fit_seconds"] > 0
     assert (report["images"], report["anomalies"]) == (24, 16)
 

@@ -22,6 +22,7 @@ from storage.errors import TeachingFailed
 from workers.detectors.detector import Calibration
 
 CONFIDENCE = 0.95
+TO_COME_CONFIDENCE = 0.99  # of counts: kept in 95 of 100 lots at least, bad luck among the hundred included
 SMALLEST_SPREAD = 1e-6  # of the threshold; a camera that shows one picture gives held-out scores without a spread
 
 
@@ -175,7 +176,7 @@ def false_reject_interval(parts: int, rank: int, confidence: float = CONFIDENCE)
     return Interval(float(low), float(high))
 
 
-def false_rejects_to_come(calibration: Calibration, parts: int, confidence: float = CONFIDENCE) -> Counts:
+def false_rejects_to_come(calibration: Calibration, parts: int, confidence: float = TO_COME_CONFIDENCE) -> Counts:
     """How many of so many good parts to come are rejected, whatever the distribution of their scores: beta-binomial.
 
     The false_reject_interval is that of the long run; a shift's rejects also scatter around their rate.

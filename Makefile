@@ -7,7 +7,7 @@ TORCH_INDEX ?=
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 WORKERS ?= 2
 
-.PHONY: install install-dev start test check browser lint format lock clean
+.PHONY: install install-dev start test check browser lint format label-studio lock clean
 
 install: $(VENV)/.installed
 install-dev: $(VENV)/.installed-dev
@@ -57,6 +57,12 @@ lint: install-dev
 format: install-dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# The export for Label Studio, read by its own converter, which cannot be installed beside adline.
+label-studio: install-dev
+	rm -rf build/label-studio && mkdir -p build/label-studio
+	$(BIN)/python -m tests.peers.write_labels build/label-studio
+	$(BIN)/uv run --no-project --isolated --with label-studio-sdk==2.1.2 python tests/peers/label_studio.py build/label-studio
 
 # The versions that are really installed; universal: one file for every supported Python and platform.
 lock: install-dev

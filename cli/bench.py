@@ -113,7 +113,8 @@ def queue_in_words(report: dict[str, Any]) -> str:
         f"{report['seconds']} s: {report['double']} twice, {report['foreign']} under a lease not their own, "
         f"{report['lost']} lost\n{report['expired_returned']} came back after their lease had run out, "
         f"{report['refused']} late or stale requests were refused\n"
-        f"claim p50 {report['claim_ms']['p50']} ms, p99 {report['claim_ms']['p99']} ms"
+        f"claim p50 {report['claim_ms']['p50']} ms, p99 {report['claim_ms']['p99']} ms; by one person alone, without "
+        f"a filter, p50 {report['claim_alone_ms']['p50']} ms, p99 {report['claim_alone_ms']['p99']} ms"
     )
 
 

@@ -9,9 +9,17 @@ from typing import Annotated, Any, Literal
 import typer
 from rich.console import Console
 
-from cli.option import JsonOption
+from cli import dataset_snapshot
+from cli.option import ConfigOption, JsonOption
 
-app = typer.Typer(no_args_is_help=True, help="Data sets of images with their truth.")
+app = typer.Typer(no_args_is_help=True, help="Snapshots of labelled images, and data sets in folders.")
+app.command()(dataset_snapshot.snapshot)
+app.command("list")(dataset_snapshot.listed)
+app.command()(dataset_snapshot.show)
+app.command("import")(dataset_snapshot.bring_in)
+app.command()(dataset_snapshot.verify)
+app.add_typer(dataset_snapshot.set_aside, name="set-aside")
+app.add_typer(dataset_snapshot.challenge, name="challenge")
 
 Folder = Annotated[Path, typer.Argument(help="Folder of the data set: MVTec layout, meta.json, label CSV or COCO.")]
 
@@ -20,23 +28,37 @@ Folder = Annotated[Path, typer.Argument(help="Folder of the data set: MVTec layo
 
 @app.callback()
 def group() -> None:
-    """Data sets of images with their truth."""
+    """Snapshots of labelled images, and data sets in folders."""
 
 
 @app.command()
 def export(
-    data: Folder,
+    data: Annotated[Path, typer.Argument(help="Name of a snapshot, or folder of a data set.", metavar="NAME|FOLDER")],
     out: Annotated[Path, typer.Argument(help="Folder to write; it must not be there yet.")],
-    format: Annotated[Literal["mvtec", "meta", "csv"], typer.Option(help="Layout to write.")] = "mvtec",
+    format: Annotated[
+        Literal["mvtec", "meta", "csv"] | None,
+        typer.Option(help="Layout to write a folder in, mvtec if not said; a snapshot has both, mvtec and meta."),
+    ] = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
 ) -> None:
-    """Write a data set in another layout, with groups.csv and COCO's annotations.json where it has groups or boxes."""
+    """Write a snapshot with its images, masks and manifest.json; or the data set of a folder in another layout."""
+    if not data.is_dir() and "/" not in str(data) and not data.exists():
+        if format == "csv":
+            raise typer.BadParameter("a snapshot is written as mvtec with meta.json", param_hint="--format")
+        dataset_snapshot.export(str(data), out, config, as_json)
+        return
     from workers.datasets.export import export
     from workers.datasets.read import read
 
     dataset = read(data)
-    for sentence in export(dataset, out, format):
+    lost = export(dataset, out, format or "mvtec")
+    for sentence in lost:
         typer.echo(f"warning: {sentence}", err=True)
-    typer.echo(f"{out}: {len(dataset.samples)} images")
+    if as_json:
+        typer.echo(json.dumps({"folder": str(out), "images": len(dataset.samples), "left_out": lost}))
+    else:
+        typer.echo(f"{out}: {len(dataset.samples)} images")
 
 
 @app.command()

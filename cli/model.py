@@ -14,10 +14,12 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
+from cli import model_registry
 from orchestrator.configuration import load_settings
 from storage.errors import AdlineError
 
 app = typer.Typer(no_args_is_help=True, help="Models: weights, versions, deployments.")
+app.add_typer(model_registry.app)
 
 ModelsFolder = Annotated[
     Path | None, typer.Option("--models", help="The models folder; else the one of this folder's line.")
@@ -80,14 +82,27 @@ def pull(
 @app.command("import")
 def import_(
     file: Annotated[
-        Path, typer.Argument(exists=True, dir_okay=False, help="OpenAI's .pt, open_clip's safetensors, epoch_N.pth.")
+        Path,
+        typer.Argument(
+            exists=True,
+            dir_okay=False,
+            help="OpenAI's .pt, open_clip's safetensors, epoch_N.pth; an exported version.",
+        ),
     ],
     name: Annotated[str | None, typer.Option(help="MODEL:TAG for CLIP weights, any name for prompts.")] = None,
     models: ModelsFolder = None,
     as_json: AsJson = False,
 ) -> None:
-    """Take a file of weights into the models folder, as safetensors with their SHA-256."""
+    """Take a file of weights into the models folder, as safetensors with their SHA-256; or an exported version."""
+    from orchestrator.model_archive import import_archive, is_archive
+    from orchestrator.registry_access import change
     from workers.detectors import weights
+
+    if is_archive(file):
+        with _told():
+            taken = change(load_settings(None, os.environ), lambda registry: import_archive(registry, file), 0)
+        typer.echo(json.dumps(taken) if as_json else f"{taken['id']}: model version of recipe {taken['recipe']}")
+        return
 
     with _told():
         stored = weights.import_file(file, folder_of(models), name)

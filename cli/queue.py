@@ -100,6 +100,20 @@ def resolve(
         typer.echo(f"{decision.value}: on record" if told["final"] else f"{decision.value}: another person is asked")
 
 
+@app.command()
+def agreement(config: ConfigOption = None, as_json: JsonOption = False) -> None:
+    """How much people agree beyond chance where two of them decided the same part: Cohen's kappa."""
+    found: dict[str, Any] = line(config).get("/api/v1/queue/agreement")
+    if as_json:
+        print_json(found)
+    elif found["overall"] is None:
+        typer.echo("no part was decided twice; labeling.second_opinion_share asks a second person")
+    else:
+        rows = [{"people": "all", **found["overall"]}]
+        rows += [{**pair, "people": ", ".join(pair["people"])} for pair in found["pairs"]]
+        print_table(("people", "parts", "agreed", "kappa"), rows)
+
+
 @app.command("export")
 def write(
     out: Annotated[Path, typer.Argument(help="Folder to write; it must not be there yet.")],

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import os
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
@@ -15,6 +14,7 @@ from orchestrator.archive import reading, writing
 from orchestrator.configuration import load_settings
 from orchestrator.simulation import Simulation, simulate
 from orchestrator.thresholds import Wish, set_thresholds, show
+from orchestrator.users import console
 
 # Importing the detectors' calibration takes no torch: these commands answer in about a second.
 
@@ -62,7 +62,7 @@ def set_new_thresholds(
     ng: NgOption = None,
     false_reject_rate: RateOption = None,
     review_share: ShareOption = None,
-    by: Annotated[str | None, typer.Option(help="Who; else the name of this account.")] = None,
+    by: Annotated[str | None, typer.Option(help="Who; else console:<this account>.")] = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -73,7 +73,7 @@ def set_new_thresholds(
     if not reason.strip():
         raise typer.BadParameter("say why", param_hint="--reason")
     with writing(load_settings(config, os.environ)) as session:
-        found = set_thresholds(session, recipe, wish, by or getpass.getuser(), reason.strip())
+        found = set_thresholds(session, recipe, wish, by or console(), reason.strip())
     if as_json:
         print_json(found)
     else:
@@ -150,7 +150,8 @@ def in_words(found: dict[str, Any]) -> str:
             f"  interval {low:.4f} to {high:.4f}, from {found['held_out_good_parts']} held-out good parts",
             *to_come(found),
             f"  held-out good parts needed for other rates: {needed}",
-            f"  observed: {found['observed']['parts']} parts ({counts}); false rejects not known, no part has a label",
+            f"  observed: {found['observed']['parts']} parts ({counts})",
+            f"  {labels_in_words(found['observed'])}",
         ]
     )
 
@@ -159,6 +160,20 @@ def to_come(found: dict[str, Any]) -> list[str]:
     """Nothing where a person set the threshold: what was counted on held-out parts is all that is known then."""
     told = [f"{low} to {high} of {int(parts):,}" for parts, (low, high) in found["false_rejects_to_come"].items()]
     return [f"  good parts to come that are rejected, with 99% confidence: {', '.join(told)}"] if told else []
+
+
+def labels_in_words(observed: dict[str, Any]) -> str:
+    told = [
+        f"{verdict} {said['normal']} normal, {said['anomaly']} anomaly"
+        for verdict, said in observed["labels"].items()
+        if said["normal"] or said["anomaly"]
+    ]
+    if not told:
+        return "false rejects not known: no part has a label"
+    rate, rejects = observed["false_reject_rate"], observed["rejects_that_were_good"]
+    words = f"people said: {'; '.join(told)}"
+    words += f"; of the labelled NG parts {rejects[0]:.3f} to {rejects[1]:.3f} are good (95 %)" if rejects else ""
+    return words + (f"; so {rate:.4f} of good parts are rejected" if rate is not None else "; not enough for a rate")
 
 
 def print_simulation(found: Simulation) -> None:

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from storage.errors import LineRefused
 
 LEASE_SECONDS: Final = 2.0
+ALONE_SECONDS: Final = 120.0  # of who claims all that is open for a while, and gives it back
 THINK_SECONDS: Final = 0.7
 IDLE_SECONDS: Final = 0.1
 ANSWER_SECONDS: Final = 30.0
@@ -43,7 +44,9 @@ class Answers:
 class Client:
     """A connection that is kept; a crash loses it, and the work in hand."""
 
-    def __init__(self, url: str, station: str, person: str, token: str, luck: Random, done: threading.Event) -> None:
+    def __init__(
+        self, url: str, station: str | None, person: str, token: str, luck: Random, done: threading.Event
+    ) -> None:
         self.place, self.station, self.luck, self.done = urlsplit(url).netloc, station, luck, done
         self.headers = {"Content-Type": "application/json", "Authorization": f"Bearer {token}"}
         self.answers = Answers(person)
@@ -67,8 +70,9 @@ class Client:
         fate = self.luck.choices(list(FATES), list(FATES.values()))[0]
         getattr(self, fate)(lease, self.luck.choice(DECISIONS))
 
-    def claim(self) -> dict[str, Any] | None:
-        wish = {"station": self.station, "product": None, "policy": "oldest", "lease_seconds": LEASE_SECONDS}
+    def claim(self, policy: str = "oldest") -> dict[str, Any] | None:
+        lease_seconds = LEASE_SECONDS if self.station else ALONE_SECONDS
+        wish = {"station": self.station, "product": None, "policy": policy, "lease_seconds": lease_seconds}
         began = time.perf_counter()
         status, answer = self.post("/api/v1/reviews/claim", wish)
         self.answers.claim_seconds.append(time.perf_counter() - began)

@@ -5,20 +5,25 @@ from __future__ import annotations
 import hashlib
 import hmac
 import ipaddress
+import logging
 import secrets
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 
 from starlette.requests import HTTPConnection
 
-from orchestrator.password import Passwords
+from orchestrator.password import Passwords, check_password
 from orchestrator.person import Person, Way
 from orchestrator.settings import Settings
 from storage import people, sessions, tries
 from storage.database import Database
-from storage.errors import SignInLimited, SignInRefused, UserNameRefused
+from storage.errors import DatabaseUnavailable, SignInLimited, SignInRefused, UserNameRefused
 from storage.people_rows import PeopleFact, Role, User
 
+logger = logging.getLogger(__name__)
+
+LONGEST_REFUSAL = 500
 DEMO = Person("demo", Role.ADMIN, "demo")
 CONSOLE = Person("console", Role.ADMIN, "console")
 LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
@@ -133,6 +138,36 @@ class Doorkeeper:
         with self.database.begin() as session:
             user = people.find(session, name)
             people.note(session, what, user.name if user else None, "nobody", address=address)
+
+    def note_refused(self, person: Person, connection: HTTPConnection, what: str) -> None:
+        """For the auditor: who asked for what and was refused. While the database is away, the log has it alone."""
+        logger.warning("refused to %s: %s", person, what)
+        about = person.name if person.way in ("session", "token") else None
+        with suppress(DatabaseUnavailable), self.database.begin() as session:
+            people.note_refused(session, about, person.name, address_of(connection), what[:LONGEST_REFUSAL])
+
+    def change_password(self, person: Person, password: str, wanted: str, connection: HTTPConnection) -> Admission:
+        """Another password for who knows the one there is; every other sign-in ends, and this browser begins anew.
+
+        SignInRefused when the first is not theirs, PasswordRefused when the second is too easily guessed.
+        """
+        if person.way not in ("session", "token"):
+            raise SignInRefused(f"{person.name} has no password here; `adline user passwd` gives one to a user")
+        # First, so that a wish that is refused is no try to guess the password.
+        check_password(wanted, self.settings.people.password_minimum_characters, person.name, self.settings.line.name)
+        device = connection.cookies.get(self.cookie(connection, "device"), "")
+        address = address_of(connection)
+        hash = self.heard(person.name, address, device)
+        if not self.passwords.verify(hash, password) or hash is None:
+            self.note_refusal(PeopleFact.SIGN_IN_REFUSED, person.name, address)
+            raise SignInRefused("the password you have now is another one")
+        new = self.passwords.hash(wanted)
+        with self.database.begin() as session:
+            people.change_password(session, person.name, new, person.name)
+        admission = self.admitted(person.name, wanted, new, address, device)
+        if admission is None:
+            raise SignInRefused
+        return admission
 
     def sign_out(self, connection: HTTPConnection) -> None:
         """End the session of this browser, if there is one."""

@@ -13,14 +13,14 @@ from starlette.concurrency import run_in_threadpool
 from orchestrator.queue_routes import Operator
 from orchestrator.review_answers import REFUSED
 from storage.errors import StreamUnavailable
-from storage.events import Event, InspectionCompleted, ReviewResolved
+from storage.events import Event, InspectionCompleted, ReviewResolved, ReviewsOverdue
 from storage.stream import EventLog
 
 LOOK_SECONDS: Final = 0.5
 QUIET_SECONDS: Final = 15.0  # a proxy cuts a connection on which nothing is said
 STREAM: Final[dict[int | str, dict[str, Any]]] = {
     200: {
-        "description": "One event for each: `inspection.completed`, `review.resolved`.",
+        "description": "One event for each: `inspection.completed`, `review.resolved`, `review.overdue`.",
         "content": {"text/event-stream": {"schema": {"type": "string"}}},
     }
 }
@@ -40,7 +40,7 @@ async def told(log: EventLog, seconds: float) -> AsyncIterator[str]:
     """Each event in the words of the protocol; a comment now and then, so that a dead connection is noticed."""
     loop = asyncio.get_running_loop()
     end, speak_at = loop.time() + seconds, loop.time()
-    places: dict[type[Event], str] = {InspectionCompleted: "", ReviewResolved: ""}
+    places: dict[type[Event], str] = {InspectionCompleted: "", ReviewResolved: "", ReviewsOverdue: ""}
     yield "retry: 1000\n\n"
     while loop.time() < end:
         news = await run_in_threadpool(follow, log, places)

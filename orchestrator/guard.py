@@ -5,10 +5,12 @@ from __future__ import annotations
 import ipaddress
 import socket
 from collections.abc import Mapping
+from contextlib import suppress
 from http import HTTPStatus
 from typing import Final
 from urllib.parse import urlsplit
 
+from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import MutableHeaders
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -17,6 +19,7 @@ from orchestrator.answer import problem
 from orchestrator.doorkeeper import Doorkeeper, bearer, host_name
 from orchestrator.person import READING
 from orchestrator.settings import Server
+from storage.errors import DatabaseUnavailable
 
 # Pages of NiceGUI compile their templates in the browser and carry their start in the page itself: hence the two
 # "unsafe" words. Everything comes from this server, goes to it, and is shown in no other site's frame.
@@ -26,6 +29,7 @@ PAGE_POLICY: Final = (
     "object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 )
 DATA_POLICY: Final = "default-src 'none'; frame-ancestors 'none'"
+FOREIGN: Final = 403
 HEADERS: Final = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
@@ -49,13 +53,16 @@ class Guard:
             await self.app(scope, receive, send)
             return
         scope.setdefault("state", {})["doorkeeper"] = self.doorkeeper
-        refused = self.refusal(HTTPConnection(scope))
+        connection = HTTPConnection(scope)
+        refused = self.refusal(connection)
         if refused is None:
             await self.app(scope, receive, with_headers(send))
         elif scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": 1008, "reason": refused[1]})
         else:
             status, detail = refused
+            if status == FOREIGN:
+                await run_in_threadpool(self.note, connection)
             await problem(status, HTTPStatus(status).phrase, detail)(scope, receive, with_headers(send))
 
     def refusal(self, connection: HTTPConnection) -> tuple[int, str] | None:
@@ -66,8 +73,16 @@ class Guard:
         changes = connection.scope["type"] == "websocket" or connection.scope["method"] not in READING
         # A token is sent by no browser of its own accord; a cookie is.
         if changes and bearer(connection) is None and is_from_elsewhere(connection.headers):
-            return 403, "this was sent by a page of another site"
+            return FOREIGN, "this was sent by a page of another site"
         return None
+
+    def note(self, connection: HTTPConnection) -> None:
+        """For the auditor, when it would have been done in somebody's name."""
+        with suppress(DatabaseUnavailable):
+            if person := self.doorkeeper.person(connection):
+                origin = connection.headers.get("origin", "not said")
+                what = f"{connection.scope.get('method', 'websocket')} from a page of another site, origin {origin}"
+                self.doorkeeper.note_refused(person, connection, what)
 
 
 def is_from_elsewhere(headers: Mapping[str, str]) -> bool:

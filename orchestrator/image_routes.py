@@ -11,16 +11,18 @@ from typing import Annotated, Any, Final
 import cv2
 import numpy as np
 from fastapi import Body, FastAPI, HTTPException, Path, Query, Request, Response
+from numpy.typing import NDArray
 
 from orchestrator.queue_routes import Operator
 from orchestrator.review_answers import BODY, MISSING, REFUSED, MaskStored
 from storage.errors import ImageSizeRefused, ImageUnreadable
-from storage.images import Image, ImageStore, decode, describe
+from storage.images import Image, ImageStore, decode, describe, encode
 
 IMAGE: Final = "/api/v1/images/{sha256}"
 TAGS: Final[list[Any]] = ["images"]
 FOR_EVER: Final = "private, max-age=31536000, immutable"
 MASK_BYTES: Final = 32 << 20
+BROWSERS_SHOW: Final = ("image/jpeg", "image/png", "image/bmp")
 Sha256 = Annotated[str, Path(pattern=r"^[0-9a-f]{64}$", description="SHA-256 of the stored image.")]
 Side = Annotated[int, Query(ge=16, le=4096, description="Longest side in pixels.")]
 
@@ -34,6 +36,7 @@ def picture(*media_types: str) -> dict[int | str, dict[str, Any]]:
     }
 
 
+SHOWN = picture(*BROWSERS_SHOW)
 ORIGINALS = picture("image/jpeg", "image/png", "image/bmp", "image/tiff", "application/octet-stream")
 
 
@@ -42,6 +45,11 @@ def add_images(app: FastAPI, store: Callable[[], ImageStore]) -> None:
     def original(who: Operator, request: Request, sha256: Sha256) -> Response:
         """The bytes as they were stored."""
         return kept(request, sha256, lambda: original_of(store().get(sha256)))
+
+    @app.get(f"{IMAGE}/rendition", tags=TAGS, responses=SHOWN | MISSING, response_class=Response)
+    def rendition(who: Operator, request: Request, sha256: Sha256) -> Response:
+        """The image as every browser shows it, pixel by pixel: TIFF and 16 bit become a PNG of 8 bit."""
+        return kept(request, f"{sha256}-shown", lambda: rendition_of(store().get(sha256)))
 
     @app.get(f"{IMAGE}/thumbnail", tags=TAGS, responses=picture("image/jpeg") | MISSING, response_class=Response)
     def thumbnail(who: Operator, request: Request, sha256: Sha256, side: Side = 256) -> Response:
@@ -83,10 +91,27 @@ def original_of(data: bytes) -> tuple[bytes, str]:
         return data, "application/octet-stream"  # what a camera delivered and nobody can read is evidence all the same
 
 
+def rendition_of(data: bytes) -> tuple[bytes, str]:
+    try:
+        facts = describe(data)
+    except ImageUnreadable as error:
+        raise HTTPException(422, f"this image cannot be shown: {error}") from error
+    if facts.bit_depth == 8 and facts.media_type in BROWSERS_SHOW:
+        return data, facts.media_type
+    return encode(visible(readable(data, None)), "png"), "image/png"
+
+
+def visible(image: Image) -> NDArray[np.uint8]:
+    """8 bit. Of 16 bit the eight highest that the image uses: what a camera of 12 bit delivers is not shown black."""
+    if image.dtype == np.uint8:
+        return image.astype(np.uint8, copy=False)
+    unused = 16 - int(image.max()).bit_length()
+    return (image >> max(0, 8 - unused)).astype(np.uint8)
+
+
 def shrunk(data: bytes, side: int) -> bytes:
-    """A JPEG of 8 bit; darker than it was nowhere, brighter nowhere."""
-    image = readable(data, side)
-    image = image if image.dtype == np.uint8 else (image >> 8).astype(np.uint8)
+    """A JPEG of 8 bit."""
+    image = visible(readable(data, side))
     scale = min(1.0, side / max(image.shape[:2]))
     size = (max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale)))
     return cv2.imencode(".jpg", cv2.resize(image, size, interpolation=cv2.INTER_AREA))[1].tobytes()

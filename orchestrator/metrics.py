@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from datetime import timedelta
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
+from orchestrator.counting import Counting
 from orchestrator.health import LineHealth
 from orchestrator.tally import BUCKETS, Tally
-from storage import records, review_lists
-from storage.database import Database
+from storage import records
 from storage.errors import DatabaseUnavailable, StreamUnavailable
 from storage.stream import EventLog
 
@@ -20,8 +19,8 @@ from storage.stream import EventLog
 class LineMetrics:
     """One collection of the line's metrics."""
 
-    def __init__(self, health: LineHealth, tally: Tally, log: EventLog, database: Database, ageing: timedelta) -> None:
-        self.line_health, self.tally, self.log, self.database, self.ageing = health, tally, log, database, ageing
+    def __init__(self, health: LineHealth, tally: Tally, log: EventLog, counting: Counting) -> None:
+        self.line_health, self.tally, self.log, self.counting = health, tally, log, counting
 
     def collect(self) -> Iterator[Metric]:
         yield from self.parts()
@@ -75,8 +74,7 @@ class LineMetrics:
         overdue = GaugeMetricFamily("adline_queue_overdue", "Reviews open for longer than labeling.ageing_minutes.")
         leased = GaugeMetricFamily("adline_queue_leased", "Reviews that a person is deciding.")
         try:
-            with self.database.begin() as session:
-                counts = review_lists.counts(session, self.ageing)
+            counts = self.counting.counts()
         except DatabaseUnavailable:
             return
         opened.add_metric([], counts["open"])
@@ -101,10 +99,8 @@ class LineMetrics:
         return ready, restarts, models, free
 
 
-def exposition(
-    health: LineHealth, tally: Tally, log: EventLog, database: Database, ageing: timedelta
-) -> tuple[bytes, str]:
+def exposition(health: LineHealth, tally: Tally, log: EventLog, counting: Counting) -> tuple[bytes, str]:
     """The metrics in Prometheus' text format, and its media type."""
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(LineMetrics(health, tally, log, database, ageing))
+    registry.register(LineMetrics(health, tally, log, counting))
     return generate_latest(registry), CONTENT_TYPE_LATEST

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Annotated, Literal, NamedTuple, cast
@@ -14,8 +13,6 @@ from starlette.requests import HTTPConnection
 from starlette.routing import BaseRoute
 
 from storage.people_rows import Role
-
-logger = logging.getLogger(__name__)
 
 Level = Literal["anybody", "signed-in", "operator", "engineer", "admin"]
 """What a route asks for; "anybody" need not have signed in."""
@@ -89,7 +86,10 @@ class NeedsPerson(Needs):
     def __call__(self, connection: HTTPConnection, _: Annotated[object, Depends(BEARER)] = None) -> Person:
         found = person(connection)
         if not self.permits(found.role, connection.scope.get("method", "")):
-            logger.warning("%s %s: refused to %s", connection.scope.get("method"), connection.url.path, found)
+            # The path as the route has it: what was filled in is anybody's, and would make each try another row.
+            path = getattr(connection.scope.get("route"), "path", "?")
+            what = f"{connection.scope.get('method')} {path}: needs {self.level}, is {found.role}"
+            connection.state.doorkeeper.note_refused(found, connection, what)
             raise HTTPException(403, f"{found.name} is {found.role}; this needs another role: {self.level}")
         return found
 

@@ -5,7 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from storage.events import Event, FrameCaptured, InspectionCompleted, InspectionDecided, PartTriggered
+from storage.events import (
+    Event,
+    FrameCaptured,
+    InspectionCompleted,
+    InspectionDecided,
+    PartShadowed,
+    PartTriggered,
+)
 
 
 @dataclass(frozen=True)
@@ -38,14 +45,14 @@ STAGES: Final = (
         "inference",
         "workers.inference.worker:InferenceWorker",
         reads=(FrameCaptured,),
-        tells=(InspectionDecided,),
+        tells=(InspectionDecided, PartShadowed),
         per="replica",
         hot=True,
     ),
     Stage(
         "record",
         "workers.recorder:Recorder",
-        reads=(InspectionDecided, FrameCaptured),
+        reads=(InspectionDecided, FrameCaptured, PartShadowed),
         tells=(InspectionCompleted, InspectionDecided, FrameCaptured),
         per="line",
     ),

@@ -163,6 +163,7 @@ def record_tasks(stage: Stage, settings: Settings, place: Place) -> list[Task]:
         "delivery": delivery(settings, "record", "record", record.batch_size),
         "sweep_seconds": record.sweep_seconds,
         "give_up_seconds": record.give_up_seconds,
+        "ageing_seconds": 60 * settings.labeling.ageing_minutes,
     }
     return [task(stage, "record", settings.stages.record, arguments, {})]
 

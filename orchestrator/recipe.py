@@ -116,6 +116,11 @@ class Recipe(Section):
         default=0.02, ge=0, le=1, description="Share of OK parts sent to REVIEW at random, so that escapes are found."
     )
     seed: Whole = Field(default=0, ge=0, le=2**32 - 1, description="Makes teaching repeatable.")
+    approval: Literal["one", "two"] = Field(
+        default="one",
+        description="Persons it takes to deploy a model version; with two, an engineer or admin who did not ask for it "
+        "approves. A rollback takes one.",
+    )
     teach: AnyTeaching | None = Field(
         default=None,
         description="What the first model is taught from. Not set: anomalyclip inspects without, and promises nothing "

@@ -31,7 +31,7 @@ from orchestrator.person import Person, asking, person
 logger = logging.getLogger(__name__)
 
 PATHS: Final = (
-    *("/", "/favicon.ico", "/queue", "/line", "/part/{name:path}", "/pages/{file:path}"),
+    *("/", "/favicon.ico", "/queue", "/line", "/models", "/part/{name:path}", "/pages/{file:path}"),
     *("/_nicegui/{file:path}", "/_nicegui_ws/{rest:path}"),
 )
 PUBLIC_PREFIXES: Final = ("/_nicegui/", "/pages/", "/favicon.ico")

@@ -181,9 +181,17 @@ class QueueState(BaseModel):
     leased: int
     second_opinions: int = Field(description="Wait for the opinion of another person.")
     overdue: int = Field(description="Open for longer than labeling.ageing_minutes.")
+    ageing_minutes: float
     oldest_seconds: float
     policy: Policy
-    diverse_available: bool
+
+
+class Choice(BaseModel):
+    """A station and product of which reviews are open."""
+
+    station: str
+    product: str | None
+    open: int
 
 
 class DefectShown(BaseModel):

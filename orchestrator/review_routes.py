@@ -8,10 +8,12 @@ from uuid import UUID
 
 from fastapi import FastAPI, Query
 
+from orchestrator.counting import Counting
 from orchestrator.queue_routes import REVIEW, TAGS, Operator
 from orchestrator.review_answers import (
     MISSING,
     REFUSED,
+    Choice,
     QueueState,
     ReviewListed,
     ReviewShown,
@@ -26,14 +28,19 @@ from workers.labeling.proposal import proposed
 from workers.labeling.queue import Queue
 
 
-def add_reviews(app: FastAPI, queue: Callable[[], Queue]) -> None:
+def add_reviews(app: FastAPI, queue: Callable[[], Queue], counting: Counting) -> None:
     @app.get("/api/v1/queue", tags=TAGS, responses=REFUSED)
     def state(who: Operator) -> QueueState:
         """How the queue stands."""
         rules = queue().rules
+        ageing_minutes = rules.ageing.total_seconds() / 60
+        return QueueState(**counting.counts(), policy=rules.policy, ageing_minutes=ageing_minutes)
+
+    @app.get("/api/v1/queue/choices", tags=TAGS, responses=REFUSED, response_model=list[Choice])
+    def choices(who: Operator) -> list[dict[str, Any]]:
+        """What a person may filter by: stations and products of which reviews are open."""
         with queue().database.begin() as session:
-            counts = review_lists.counts(session, rules.ageing)
-            return QueueState(**counts, policy=rules.policy, diverse_available=embeddings.available(session))
+            return review_lists.choices(session)
 
     @app.get("/api/v1/queue/agreement", tags=TAGS, responses=REFUSED)
     def agreement(who: Operator) -> Agreements:
@@ -62,7 +69,7 @@ def add_reviews(app: FastAPI, queue: Callable[[], Queue]) -> None:
 
     @app.get(f"{REVIEW}/similar", tags=TAGS, responses=MISSING, response_model=list[SimilarPart])
     def similar(who: Operator, review_id: UUID, limit: Annotated[int, Query(ge=1, le=50)] = 5) -> list[dict[str, Any]]:
-        """The decided parts that look most like it, and how they were decided; none without pgvector."""
+        """The decided parts that look most like it, and how they were decided."""
         with queue().database.begin() as session:
             near = embeddings.similar(session, state_of(session, review_id)["inspection_id"], limit)
             return review_lists.similar(session, near)

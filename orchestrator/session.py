@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import Enum
+from typing import Annotated
 
 from fastapi import Depends, FastAPI, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
@@ -14,6 +15,7 @@ from orchestrator.person import Person, Way, needs
 from orchestrator.person import person as asking_person
 from storage.people_rows import Role
 
+SignedIn = Annotated[Person, Depends(needs("signed-in"))]
 DEVICE_SECONDS = 400 * 24 * 3600  # the longest a browser keeps a cookie
 SAYS = {
     "demo": "the demo line on this machine signs in by itself; any other line, or address, asks for a password",
@@ -43,6 +45,15 @@ class SignInWords(BaseModel):
     password: str = Field(min_length=1, max_length=1024)
 
 
+class PasswordWords(BaseModel):
+    """The password there is, and the one there is to be."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    password: str = Field(min_length=1, max_length=1024)
+    wanted: str = Field(min_length=1, max_length=1024)
+
+
 class Me(BaseModel):
     """Who asks, what their role is, and how that is known."""
 
@@ -67,6 +78,13 @@ def add_session(app: FastAPI, doorkeeper: Doorkeeper) -> None:
     def sign_in(request: Request, response: Response, words: SignInWords) -> Me:
         """Sign in; the session's cookie comes with the answer."""
         admission = admit(doorkeeper, request, words.name, words.password)
+        hand_over(doorkeeper, request, response, admission)
+        return told(admission.person)
+
+    @app.put("/api/v1/session/password", tags=TAGS, responses=REFUSALS)
+    def change_password(request: Request, response: Response, who: SignedIn, words: PasswordWords) -> Me:
+        """Another password of one's own; every sign-in ends but this one, whose new cookie comes with the answer."""
+        admission = doorkeeper.change_password(who, words.password, words.wanted, request)
         hand_over(doorkeeper, request, response, admission)
         return told(admission.person)
 

@@ -185,7 +185,7 @@ class Labeling(Section):
 
     policy: Literal["oldest", "uncertain", "diverse"] = Field(
         default="uncertain",
-        description="Which review comes next; what is overdue comes first in any order. diverse needs pgvector.",
+        description="Which review comes next; what is overdue comes first in any order.",
     )
     lease_minutes: Real = Field(
         default=5.0, ge=0.01, le=1440, description="How long a claimed review is one person's; a heartbeat renews it."

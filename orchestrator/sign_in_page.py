@@ -17,6 +17,7 @@ from orchestrator.session import admit, hand_over, take_back
 from storage.errors import SignInLimited, SignInRefused
 
 PATH = "/sign-in"
+PASSWORD = "/password"
 STYLE: Final = (
     ":root{color-scheme:light dark}body{font:1.125rem/1.5 system-ui,sans-serif;max-width:22rem;margin:10vh auto;"
     "padding:0 1rem}label{display:block;margin-top:1rem}input,button{font:inherit;box-sizing:border-box;width:100%;"
@@ -42,6 +43,7 @@ class Words(NamedTuple):
     limited: str
     signed_in: str
     demo: str
+    change: str
 
 
 LANGUAGES = {
@@ -56,6 +58,7 @@ LANGUAGES = {
         limited="There were too many tries. Try again in {seconds} seconds.",
         signed_in="You are signed in as {name} ({role}).",
         demo="The demo line on this machine signs in by itself.",
+        change="Change the password",
     ),
     "ko": Words(
         language="ko",
@@ -68,6 +71,7 @@ LANGUAGES = {
         limited="시도 횟수가 너무 많습니다. {seconds}초 후에 다시 시도하세요.",
         signed_in="{name}({role}) 님으로 로그인되어 있습니다.",
         demo="이 컴퓨터의 데모 라인은 자동으로 로그인됩니다.",
+        change="비밀번호 변경",
     ),
 }
 
@@ -157,7 +161,7 @@ def leaving(words: Words, person: Person) -> str:
     if person.way == "demo":
         return f"<h1>{words.title}</h1><p>{words.demo}</p>"
     told = words.signed_in.format(name=person.name, role=person.role)
-    return f"""<h1>{words.title}</h1><p>{escape(told)}</p>
+    return f"""<h1>{words.title}</h1><p>{escape(told)}</p><p><a href="{PASSWORD}">{words.change}</a></p>
 <form method="post" action="/sign-out"><button>{words.leave}</button></form>"""
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from sqlalchemy.orm import Session
@@ -28,6 +29,7 @@ from workers.detectors.calibration import (
 )
 from workers.detectors.detector import Calibration
 
+JUDGED = (Verdict.OK, Verdict.REVIEW, Verdict.NG)
 RATES = (0.1, 0.05, 0.02, 0.01, 0.005, 0.001)
 """False-reject rates people ask for; shown with the held-out good parts that each needs."""
 PARTS_TO_COME = (100, 1000, 10_000)
@@ -54,6 +56,18 @@ class Promise:
     statement: str
     to_come: dict[int, Counts]
     """Of so many good parts to come, at least and at most so many are rejected, with 99 % confidence."""
+
+
+@dataclass(frozen=True)
+class Labels:
+    """How many parts people called what."""
+
+    normal: int
+    anomaly: int
+
+    @property
+    def all(self) -> int:
+        return self.normal + self.anomaly
 
 
 def calibration_of(version: ModelVersion) -> Calibration | None:
@@ -155,13 +169,33 @@ def shown(session: Session, recipe: str, version: ModelVersion) -> dict[str, Any
 
 
 def observed(session: Session, recipe: str, model_version: str) -> dict[str, Any]:
-    """What the line itself has seen; which of the rejected parts were good only their labels could say."""
+    """What the line itself has seen; which of the rejected parts were good only their labels can say."""
     counts = stored.judged(session, recipe, model_version)
+    said = stored.labelled(session, recipe, model_version)
+    labels = {
+        verdict: Labels(said.get((verdict, "normal"), 0), said.get((verdict, "anomaly"), 0)) for verdict in JUDGED
+    }
+    rejected = labels[Verdict.NG]
     return {
         "parts": sum(counts.values()),
         "verdicts": {verdict.value: counts.get(verdict, 0) for verdict in Verdict},
-        "false_reject_rate": None,
+        "labels": {verdict.value: asdict(one) for verdict, one in labels.items()},
+        "rejects_that_were_good": list(observed_interval(rejected.normal, rejected.all)) if rejected.all else None,
+        "false_reject_rate": false_reject_rate(counts, labels),
     }
+
+
+def false_reject_rate(counts: Mapping[Verdict, int], labels: Mapping[Verdict, Labels]) -> float | None:
+    """The share of good parts that were rejected: what labels say of each verdict's parts, held for all of them.
+
+    None while some verdict has parts and none of them a label. What people open by hand is no random sample: where
+    they look again at rejects they doubt, the share comes out too high.
+    """
+    seen = [verdict for verdict in JUDGED if counts.get(verdict, 0)]
+    if not seen or not all(labels[verdict].all for verdict in seen):
+        return None
+    good = {verdict: counts[verdict] * labels[verdict].normal / labels[verdict].all for verdict in seen}
+    return good.get(Verdict.NG, 0.0) / sum(good.values()) if sum(good.values()) else None
 
 
 def set_thresholds(session: Session, recipe: str, wish: Wish, by: str, reason: str) -> dict[str, Any]:

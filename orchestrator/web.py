@@ -22,6 +22,7 @@ from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from orchestrator.answer import answered_with, problem
+from orchestrator.counting import Counting
 from orchestrator.defect_routes import add_defects
 from orchestrator.doorkeeper import Doorkeeper
 from orchestrator.event_routes import add_events
@@ -30,6 +31,8 @@ from orchestrator.health import LineHealth
 from orchestrator.image_routes import MASK_BYTES, add_images
 from orchestrator.line_routes import add_line
 from orchestrator.metrics import exposition
+from orchestrator.model_routes import add_models
+from orchestrator.password_page import add_password_page
 from orchestrator.person import needs, undeclared
 from orchestrator.queue_routes import add_queue, rules
 from orchestrator.relay import add_pages
@@ -39,16 +42,17 @@ from orchestrator.settings import Settings
 from orchestrator.sight_routes import add_sight
 from orchestrator.sign_in_page import PATH as SIGN_IN
 from orchestrator.sign_in_page import add_sign_in_page
-from storage import audit, review_lists
+from storage import audit
 from storage.code_version import code_version
 from storage.database import Database
 from storage.errors import (
     AdlineError,
     DatabaseUnavailable,
     DiskFull,
-    DiversityUnavailable,
     ImageMissing,
+    ModelError,
     NotOnRecord,
+    PasswordRefused,
     ResolutionRefused,
     ReviewStale,
     ServiceFailed,
@@ -144,18 +148,21 @@ def web_app(up: ServedLine) -> FastAPI:
     doorkeeper = Doorkeeper(up.database, up.settings, console_token=up.console_token, is_demo=up.is_demo)
     app.add_middleware(BodyLimit, BODY_BYTES, {"/api/v1/masks": MASK_BYTES, "/api/v1/reviews": DECISION_BYTES})
     app.add_middleware(Guard, doorkeeper)
-    add_health(app, up)
+    counting = Counting(lambda: up.database, rules(up.settings.labeling).ageing)
+    add_health(app, up, counting)
     add_session(app, doorkeeper)
     add_sign_in_page(app, doorkeeper)
-    add_api(app, up)
-    add_labeling(app, up)
+    add_password_page(app, doorkeeper)
+    add_api(app, up, counting)
+    add_labeling(app, up, counting)
+    add_models(app, lambda: up.database, up.home / "models", up.settings.recipes)
     add_pages(app, up.home)
     if open_routes := list(undeclared(app.routes)):
         raise RuntimeError(f"routes that do not say whom they are for (orchestrator.person.needs): {open_routes}")
     return app
 
 
-def add_labeling(app: FastAPI, up: ServedLine) -> None:
+def add_labeling(app: FastAPI, up: ServedLine, counting: Counting) -> None:
     """The queue; what it stands on is looked up at each request, so that it is always the line's own."""
     labeling = rules(up.settings.labeling)
     images = ImageStore(up.images, up.settings.images.minimum_free_megabytes << 20)
@@ -164,7 +171,7 @@ def add_labeling(app: FastAPI, up: ServedLine) -> None:
         return Queue(up.database, up.log, images, labeling)
 
     add_queue(app, queue)
-    add_reviews(app, queue)
+    add_reviews(app, queue, counting)
     add_defects(app, queue)
     add_images(app, lambda: images)
     add_events(app, lambda: up.log)
@@ -172,7 +179,7 @@ def add_labeling(app: FastAPI, up: ServedLine) -> None:
     add_line(app, lambda: up.database)
 
 
-def add_health(app: FastAPI, up: ServedLine) -> None:
+def add_health(app: FastAPI, up: ServedLine, counting: Counting) -> None:
     anybody = [Depends(needs("anybody"))]
     scrapers = anybody if up.settings.server.open_metrics else [Depends(needs("engineer"))]
 
@@ -198,8 +205,7 @@ def add_health(app: FastAPI, up: ServedLine) -> None:
     @app.get("/metrics", tags=["health"], response_class=PlainTextResponse, responses=REFUSED, dependencies=scrapers)
     def metrics() -> Response:
         """Prometheus text format."""
-        ageing = rules(up.settings.labeling).ageing
-        body, media_type = exposition(up.health(), up.tally, up.log, up.database, ageing)
+        body, media_type = exposition(up.health(), up.tally, up.log, counting)
         return Response(body, media_type=media_type)
 
     @app.get("/version", tags=["health"], dependencies=anybody)
@@ -208,13 +214,13 @@ def add_health(app: FastAPI, up: ServedLine) -> None:
         return {"version": code_version()}
 
 
-def add_api(app: FastAPI, up: ServedLine) -> None:
+def add_api(app: FastAPI, up: ServedLine, counting: Counting) -> None:
     operators = [Depends(needs("operator"))]
 
     @app.get("/api/v1/status", tags=["line"], responses=REFUSED, dependencies=operators)
     def status() -> dict[str, Any]:
         """What `adline status` shows; the queue is left out while the database does not answer."""
-        return up.health().shown() | {"queue": queue_state(up)}
+        return up.health().shown() | {"queue": queue_state(counting)}
 
     @app.get("/api/v1/parts", tags=["parts"], responses={**INVALID, **REFUSED}, dependencies=operators)
     def parts(
@@ -250,11 +256,10 @@ def add_api(app: FastAPI, up: ServedLine) -> None:
         return software_trigger(up.log, station, up.run_id, part_id=part.part_id, product=product, lot=part.lot)
 
 
-def queue_state(up: ServedLine) -> dict[str, Any] | None:
+def queue_state(counting: Counting) -> dict[str, Any] | None:
     """How many reviews wait and how many for too long, so that the line's engineer sees it."""
     try:
-        with up.database.begin() as session:
-            return review_lists.counts(session, rules(up.settings.labeling).ageing)
+        return counting.counts()
     except DatabaseUnavailable:
         return None
 
@@ -293,7 +298,7 @@ def answer_adline_error(request: Request, error: Exception) -> JSONResponse:
         return problem(503, "a service does not answer", str(error))
     if isinstance(error, NotOnRecord | ImageMissing):
         return problem(404, "there is none", str(error))
-    if isinstance(error, ResolutionRefused | DiversityUnavailable):
+    if isinstance(error, ResolutionRefused | PasswordRefused | ModelError):
         return problem(422, "cannot be done", str(error))
     return problem(500, type(error).__name__, str(error))
 

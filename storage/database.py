@@ -18,6 +18,7 @@ from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
 
+from storage import embeddings
 from storage.errors import DatabaseUnavailable, SchemaOutdated
 
 MIGRATIONS = Path(__file__).resolve().parent.parent / "migrations"
@@ -96,6 +97,7 @@ def migrate(url: str) -> None:
         # An administrator may have made the role, or the extension, since.
         connected.execute(text("CALL furnish_auditor()"))
         connected.execute(text("CALL furnish_embeddings()"))
+        embeddings.move(connected)
 
 
 def downgrade(url: str, revision: str) -> None:

@@ -1,4 +1,6 @@
-"""What parts under review look like to the model, in pgvector: for the diverse order, for likeness, for duplicates.
+"""What parts under review look like to the model: for the diverse order, for likeness, for duplicates.
+
+In pgvector where the database has it, else as plain bytes (storage.looks), with the same answers.
 
 Everything here looks at a window of candidates, so that its cost does not grow with the records. Distances are cosine
 distances in [0, 2], between embeddings of one model version.
@@ -12,10 +14,10 @@ from collections.abc import Iterable
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import text
+from sqlalchemy import Connection, text
 from sqlalchemy.orm import Session
 
-from storage.errors import DiversityUnavailable
+from storage import looks
 from storage.events import PredictionFacts
 
 CANDIDATES = 64  # open reviews, the oldest, among which the most diverse is looked for
@@ -69,14 +71,24 @@ def available(session: Session) -> bool:
 
 
 def record(session: Session, views: Iterable[tuple[UUID, PredictionFacts | None]]) -> None:
-    """Write the embedding of each part under review once; where there is no pgvector, nothing."""
-    rows = [
-        {"inspection_id": id, "model_version": view.model_version, "embedding": vector(view.embedding)}
+    """Write the embedding of each part under review once."""
+    rows: list[dict[str, Any]] = [
+        {"inspection_id": id, "model_version": view.model_version, "embedding": view.embedding}
         for id, view in views
         if view is not None and view.embedding
     ]
     if rows and available(session):
-        session.execute(RECORD, rows)
+        session.execute(RECORD, [row | {"embedding": vector(row["embedding"])} for row in rows])
+    elif rows:
+        looks.record(session, rows)
+
+
+def move(connection: Connection) -> None:
+    """What was kept as plain bytes into pgvector, when the database has got it since."""
+    rows = connection.execute(text("SELECT inspection_id, model_version, embedding FROM looks")).mappings().all()
+    if rows and connection.scalar(AVAILABLE):
+        connection.execute(RECORD, [{**row, "embedding": vector(row["embedding"])} for row in rows])
+        connection.execute(text("DELETE FROM looks"))
 
 
 def vector(embedding: bytes) -> str:
@@ -90,17 +102,17 @@ def diverse(session: Session, free: str, parameters: dict[str, Any]) -> list[UUI
     free: the condition that a review of alias r can be claimed. Sener and Savarese, "Active Learning for Convolutional
     Neural Networks: A Core-Set Approach", ICLR 2018.
     """
-    if not available(session):
-        raise DiversityUnavailable
     windows = {"candidates": CANDIDATES, "decided": DECIDED_LAST}
+    if not available(session):
+        return looks.diverse(session, free, parameters | windows)
     return list(session.scalars(text(DIVERSE.format(free=free)), parameters | windows))
 
 
 def similar(session: Session, inspection_id: UUID, limit: int) -> dict[UUID, float]:
     """Labels in force of the most similar parts among those decided last, with their distances, nearest first."""
-    if not available(session):
-        return {}
     facts = {"inspection_id": inspection_id, "window": DECIDED_WINDOW, "limit": limit}
+    if not available(session):
+        return looks.similar(session, facts)
     return {row.label_id: row.distance for row in session.execute(SIMILAR, facts)}
 
 
@@ -114,7 +126,8 @@ def near_duplicates(
     parameters: dict[str, Any],
 ) -> list[UUID]:
     """Free reviews of the station that show what this inspection shows."""
-    if not available(session):
-        return []
     facts = {"inspection_id": inspection_id, "of_station": station, "distance": distance, "limit": limit}
-    return list(session.scalars(text(DUPLICATES.format(free=free)), parameters | facts | {"window": DUPLICATE_WINDOW}))
+    facts |= parameters | {"window": DUPLICATE_WINDOW}
+    if not available(session):
+        return looks.near_duplicates(session, free, facts)
+    return list(session.scalars(text(DUPLICATES.format(free=free)), facts))

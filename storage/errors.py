@@ -185,6 +185,14 @@ class ConformanceFailed(ModelError):
     """The model does not compute what the reference case says."""
 
 
+class DeploymentRefused(ModelError):
+    """The version cannot be deployed so."""
+
+
+class SecondPersonNeeded(DeploymentRefused):
+    """Another person has to approve it: an engineer or an admin who did not ask for it."""
+
+
 class ThresholdsRefused(ModelError):
     """The thresholds cannot judge parts."""
 
@@ -293,14 +301,6 @@ class ResolutionRefused(AdlineError):
     """The decision is not one that can be recorded for this part."""
 
 
-class DiversityUnavailable(AdlineError):
-    """This database has no pgvector, so reviews cannot be ordered by diversity.
-
-    Let its administrator run `CREATE EXTENSION vector`, then run `adline db migrate`; or use the policy oldest or
-    uncertain.
-    """
-
-
 class BrowserMissing(AdlineError):
     """There is no Chromium to look at the pages with."""
 
@@ -379,3 +379,23 @@ class SignInLimited(PeopleError):
     def __init__(self, wait_seconds: int) -> None:
         self.wait_seconds = wait_seconds
         super().__init__(f"too many tries to sign in; the next one is heard in {wait_seconds} s")
+
+
+class SnapshotError(AdlineError):
+    """This cannot be done with a dataset snapshot."""
+
+
+class SnapshotUnknown(SnapshotError):
+    """There is no such snapshot."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        super().__init__(f"there is no snapshot {name!r}; `adline dataset list` shows them")
+
+
+class SnapshotRefused(SnapshotError):
+    """No snapshot can be made of this."""
+
+
+class NothingToSnapshot(SnapshotError):
+    """There is nothing a snapshot could be made of."""

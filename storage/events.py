@@ -111,6 +111,7 @@ class PredictionFacts(Fact):
     probabilities: dict[str, float] = {}
     map_sha256: str | None = None
     embedding: bytes | None = None  # float32, little endian; of what a person may look at, for the order of the queue
+    deployment_id: int | None = None  # by which the version scored it
 
 
 class PartTriggered(Event):
@@ -164,6 +165,18 @@ class InspectionDecided(Event):
         )
 
 
+class PartShadowed(Event):
+    """Sent by inference when a challenger has scored a part, after its verdict; the recorder writes it down."""
+
+    stream: ClassVar[str] = "part.shadowed"
+    trigger: Trigger
+    recipe: str
+    recipe_id: int
+    frames: tuple[FrameFacts, ...]
+    predictions: tuple[PredictionFacts, ...]
+    scored_at: AwareDatetime
+
+
 class InspectionCompleted(Event):
     """Sent by the recorder after the verdict is committed; the line's display and outputs act on it."""
 
@@ -204,9 +217,22 @@ class ReviewResolved(Event):
     decided_at: AwareDatetime
 
 
+class ReviewsOverdue(Event):
+    """Sent by the recorder when reviews have waited too long, and again from time to time; the line's engineer acts."""
+
+    stream: ClassVar[str] = "review.overdue"
+    overdue: int
+    oldest_seconds: float
+    ageing_seconds: float
+    told_at: AwareDatetime
+
+
 EVENTS: dict[str, type[Event]] = {
     event.stream: event
-    for event in (PartTriggered, FrameCaptured, InspectionDecided, InspectionCompleted, ModelDeployed, ReviewResolved)
+    for event in (
+        *(PartTriggered, FrameCaptured, InspectionDecided, PartShadowed, InspectionCompleted),
+        *(ModelDeployed, ReviewResolved, ReviewsOverdue),
+    )
 }
 
 

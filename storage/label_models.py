@@ -6,7 +6,7 @@ from datetime import datetime
 from enum import StrEnum
 from uuid import UUID
 
-from sqlalchemy import CheckConstraint, ForeignKey, ForeignKeyConstraint, Index, String, UniqueConstraint, func
+from sqlalchemy import CheckConstraint, ForeignKey, ForeignKeyConstraint, Index, String, UniqueConstraint, func, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -54,6 +54,7 @@ class Label(Base):
         Index(None, "inspection_id"),
         Index(None, "decided_at"),
         Index(None, "supersedes"),
+        Index("ix_labels_second", "review_id", "round", postgresql_where=text("opinion = 2")),
         CheckConstraint("supersedes IS NOT NULL OR decision <> 'withdrawn'", name="withdrawn"),
     )
 
@@ -93,6 +94,16 @@ class Region(Base):
     # [[x, y], ...]: the corners of a polygon, or the two opposite ones of a box
     points: Mapped[list[list[float]] | None] = mapped_column(JSONB(none_as_null=True))
     mask_sha256: Mapped[str | None] = mapped_column(String(64))  # a PNG of the frame's size: 255 where defective
+
+
+class Look(Base):
+    """What a part under review looks like to a model, where there is no pgvector to keep it in."""
+
+    __tablename__ = "looks"
+
+    inspection_id: Mapped[UUID] = mapped_column(ForeignKey("inspections.id"), primary_key=True)
+    model_version: Mapped[str] = mapped_column(ForeignKey("model_versions.id"))
+    embedding: Mapped[bytes]  # float32, little endian
 
 
 class DefectClass(Base):

@@ -120,25 +120,79 @@ class ModelVersion(Base):
     configuration: Mapped[dict[str, Any]]
     ok_threshold: Mapped[float]
     ng_threshold: Mapped[float]
-    metrics: Mapped[dict[str, Any]]
+    metrics: Mapped[dict[str, Any]]  # `gate`: the gate's report
     parent: Mapped[str | None] = mapped_column(ForeignKey("model_versions.id"))
+    snapshot: Mapped[str | None]  # name of the dataset snapshot it was trained on
+    training_run: Mapped[UUID | None]
     code_version: Mapped[str]
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
 
-class Deployment(Base):
-    """Which version held which alias of a recipe from when, set by whom, why. Append-only."""
+class DeploymentRequest(Base):
+    """A deployment that one person asked for and another has to approve. Append-only."""
 
-    __tablename__ = "deployments"
-    __table_args__ = (Index(None, "recipe", "alias", "id"),)
+    __tablename__ = "deployment_requests"
+    __table_args__ = (Index(None, "recipe", "id"),)
 
     id: Mapped[int] = mapped_column(primary_key=True)
     recipe: Mapped[str]
     alias: Mapped[str]
     model_version: Mapped[str] = mapped_column(ForeignKey("model_versions.id"))
+    share: Mapped[float]
+    requested_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
+    requested_by: Mapped[str]
+    reason: Mapped[str]
+
+
+class DeploymentAnswer(Base):
+    """What the second person said of a request; the primary key makes a second answer impossible. Append-only."""
+
+    __tablename__ = "deployment_answers"
+
+    request_id: Mapped[int] = mapped_column(ForeignKey("deployment_requests.id"), primary_key=True)
+    approved: Mapped[bool]
+    answered_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
+    answered_by: Mapped[str]
+    reason: Mapped[str]
+
+
+class Deployment(Base):
+    """Which version held which alias of a recipe from when, set by whom, why. Append-only.
+
+    share: of the parts, how many it scores; the champion all, a canary or a challenger perhaps fewer. 0 takes the
+    alias from the version: from then on nobody holds it.
+    """
+
+    __tablename__ = "deployments"
+    __table_args__ = (
+        Index(None, "recipe", "alias", "id"),
+        CheckConstraint("alias IN ('champion', 'challenger', 'canary')", name="alias"),
+        CheckConstraint("share BETWEEN 0 AND 1 AND (share = 1 OR alias <> 'champion')", name="share"),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    recipe: Mapped[str]
+    alias: Mapped[str]
+    model_version: Mapped[str] = mapped_column(ForeignKey("model_versions.id"))
+    share: Mapped[float] = mapped_column(server_default="1")
     deployed_at: Mapped[datetime] = mapped_column(server_default=func.now())
     deployed_by: Mapped[str]
+    approved_by: Mapped[str | None]  # the second person, where the recipe asks for one
+    request_id: Mapped[int | None] = mapped_column(ForeignKey("deployment_requests.id"))
     reason: Mapped[str]
+
+
+class ModelSwap(Base):
+    """When an inference worker began to score by a deployment, by the clock that dates its verdicts. Append-only."""
+
+    __tablename__ = "model_swaps"
+    __table_args__ = (Index(None, "deployment_id"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    deployment_id: Mapped[int] = mapped_column(ForeignKey("deployments.id"))
+    worker: Mapped[str]
+    swapped_at: Mapped[datetime]
+    load_milliseconds: Mapped[float]
 
 
 class ThresholdSetting(Base):
@@ -210,13 +264,19 @@ class Frame(Base):
 
 
 class Prediction(Base):
-    """What one model version said of one frame, with the thresholds it was judged by. Append-only."""
+    """What one model version said of one frame, with the thresholds it was judged by. Append-only.
+
+    That of the verdict's model version led to the verdict; others are a challenger's, and led to nothing.
+    """
 
     __tablename__ = "predictions"
     __table_args__ = (
         ForeignKeyConstraint(["inspection_id", "camera"], ["frames.inspection_id", "frames.camera"]),
         CheckConstraint("anomaly_score BETWEEN 0 AND 1", name="anomaly_score"),
         Index(None, "model_version"),
+        Index(
+            "ix_predictions_shadow", "model_version", "deployment_id", postgresql_where=text("scored_at IS NOT NULL")
+        ),
     )
 
     inspection_id: Mapped[UUID] = mapped_column(primary_key=True)
@@ -228,6 +288,8 @@ class Prediction(Base):
     ng_threshold: Mapped[float]
     probabilities: Mapped[dict[str, Any]]
     map_sha256: Mapped[str | None] = mapped_column(String(64))
+    deployment_id: Mapped[int | None] = mapped_column(ForeignKey("deployments.id"))  # by which the version scored it
+    scored_at: Mapped[datetime | None]  # by a challenger; else the verdict's decided_at tells
 
 
 class InspectionVerdict(Base):

@@ -19,7 +19,7 @@ DEPLOYED = text(
     """
     SELECT d.recipe, d.alias, d.model_version, m.sha256, d.deployed_at, d.deployed_by, d.reason
     FROM deployments d JOIN model_versions m ON m.id = d.model_version
-    WHERE d.id IN (SELECT max(id) FROM deployments GROUP BY recipe, alias)
+    WHERE d.id IN (SELECT max(id) FROM deployments GROUP BY recipe, alias) AND d.share > 0
     ORDER BY d.recipe, d.alias
     """
 )

@@ -35,6 +35,16 @@ def note(
     session.add(PeopleEvent(what=what, user_name=about, done_by=by, detail=detail, address=address))
 
 
+def note_refused(session: Session, about: str | None, by: str, address: str, detail: str) -> None:
+    """Write down what was refused, unless the same was within the last minute: who asks again and again fills no table.
+
+    One at a time for each who asks, so that many at once are one row, too.
+    """
+    facts = {"about": about, "by": by, "address": address, "detail": detail}
+    session.execute(text("SELECT pg_advisory_xact_lock(hashtext('refused'), hashtext(:by))"), {"by": by})
+    session.execute(NOTE_REFUSED, facts)
+
+
 def find(session: Session, name: str) -> User | None:
     """The user of this name, unless removed."""
     return session.scalar(select(User).where(User.name == name, User.removed_at.is_(None)))
@@ -182,6 +192,14 @@ def token_user(session: Session, token_sha256: str) -> User | None:
     return user
 
 
+NOTE_REFUSED = text(
+    """
+    INSERT INTO people_events (what, user_name, done_by, address, detail)
+    SELECT 'refused', CAST(:about AS varchar), :by, :address, :detail WHERE NOT EXISTS (
+        SELECT FROM people_events WHERE happened_at > clock_timestamp() - interval '1 minute'
+            AND what = 'refused' AND done_by = :by AND address = :address AND detail = :detail)
+    """
+)
 LISTED = text(
     """
     SELECT u.name, u.role, u.created_at,

@@ -35,6 +35,7 @@ class PeopleFact(StrEnum):
     PASSWORD_CHANGED = "password_changed"
     TOKEN_ADDED = "token_added"
     TOKEN_REVOKED = "token_revoked"
+    REFUSED = "refused"
 
 
 class User(Base):
@@ -102,7 +103,7 @@ class SignInTry(Base):
 
 
 class PeopleEvent(Base):
-    """Who signed in or was refused, and who changed whose rights. Append-only."""
+    """Who signed in, what was refused to whom, and who changed whose rights. Append-only."""
 
     __tablename__ = "people_events"
     __table_args__ = (Index(None, "happened_at"), Index(None, "user_name"))

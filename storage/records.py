@@ -16,11 +16,12 @@ from sqlalchemy import Table, func, select, text, true
 from sqlalchemy.dialects.postgresql import Insert, insert
 from sqlalchemy.orm import Session
 
-from storage import embeddings
+from storage import deployments, embeddings
 from storage.events import (
     FrameCaptured,
     FrameFacts,
     InspectionDecided,
+    PartShadowed,
     PredictionFacts,
     Trigger,
     Verdict,
@@ -29,7 +30,6 @@ from storage.events import (
 )
 from storage.models import (
     Base,
-    Deployment,
     Frame,
     Inspection,
     InspectionVerdict,
@@ -91,20 +91,14 @@ def register_model(session: Session, model: ModelVersion) -> None:
 
 
 def deploy(session: Session, recipe: str, model_version: str, by: str, reason: str, alias: str = CHAMPION) -> None:
-    """From now on this version holds the alias; what held it before stays on record."""
-    session.add(Deployment(recipe=recipe, alias=alias, model_version=model_version, deployed_by=by, reason=reason))
-    session.flush()
+    """From now on this version holds the alias, without any question; storage.deployments.ask asks them."""
+    deployments.carry_out(session, deployments.Wish(recipe, model_version, by, reason, deployments.Alias(alias)))
 
 
 def deployed_model(session: Session, recipe: str, alias: str = CHAMPION) -> ModelVersion | None:
     """The version that holds the alias now."""
-    newest = (
-        select(Deployment.model_version)
-        .where(Deployment.recipe == recipe, Deployment.alias == alias)
-        .order_by(Deployment.id.desc())
-        .limit(1)
-    )
-    return session.scalar(select(ModelVersion).where(ModelVersion.id == newest.scalar_subquery()))
+    held = deployments.holder(session, recipe, deployments.Alias(alias))
+    return session.get(ModelVersion, held.model_version) if held else None
 
 
 def next_model_id(session: Session, recipe: str, day: str) -> str:
@@ -134,7 +128,7 @@ def inspection_row(trigger: Trigger, recipe_id: int) -> dict[str, Any]:
     }
 
 
-def record_captures(session: Session, events: Sequence[FrameCaptured | InspectionDecided]) -> None:
+def record_captures(session: Session, events: Sequence[FrameCaptured | InspectionDecided | PartShadowed]) -> None:
     """Write the inspections and their frames, so that those without a verdict can be found by asking."""
     insert_once(session, Inspection, [inspection_row(event.trigger, event.recipe_id) for event in events])
     rows = [{"inspection_id": event.trigger.inspection_id, **dict(frame)} for event in events for frame in event.frames]
@@ -163,6 +157,15 @@ def record_verdicts(
     return new
 
 
+def record_shadows(session: Session, events: Sequence[PartShadowed]) -> None:
+    """Write what challengers said; perhaps before the verdict, so the captures are written where they are missing."""
+    record_captures(session, events)
+    rows = [
+        prediction_row(event, facts) | {"scored_at": event.scored_at} for event in events for facts in event.predictions
+    ]
+    insert_once(session, Prediction, rows)
+
+
 def recorded_of(session: Session, events: Sequence[InspectionDecided]) -> set[UUID]:
     """The inspections whose verdict on record came from these very events."""
     if not events:
@@ -184,7 +187,7 @@ def unique(events: Iterable[InspectionDecided]) -> list[InspectionDecided]:
     return list(first.values())
 
 
-def prediction_row(event: InspectionDecided, facts: PredictionFacts) -> dict[str, Any]:
+def prediction_row(event: InspectionDecided | PartShadowed, facts: PredictionFacts) -> dict[str, Any]:
     row = dict(facts)
     del row["sha256"], row["embedding"]  # the frame's row has the one, storage.embeddings the other
     return {"inspection_id": event.trigger.inspection_id, **row}

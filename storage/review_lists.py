@@ -28,7 +28,9 @@ VIEWS = text(
     """
     SELECT f.camera, f.sha256, f.media_type, f.width, f.height, p.anomaly_score, p.ok_threshold, p.ng_threshold,
            p.model_version, p.map_sha256
-    FROM frames f LEFT JOIN predictions p USING (inspection_id, camera)
+    FROM frames f LEFT JOIN verdicts v USING (inspection_id)
+    LEFT JOIN predictions p
+        ON p.inspection_id = f.inspection_id AND p.camera = f.camera AND p.model_version = v.model_version
     WHERE f.inspection_id = :inspection_id ORDER BY f.camera
     """
 )
@@ -40,6 +42,17 @@ COUNTS = text(
            coalesce(extract(epoch FROM clock_timestamp() - min(opened_at)), 0)::float8 AS oldest_seconds
     FROM reviews WHERE state = 'open'
     """
+)
+
+OVERDUE = text(
+    """
+    SELECT count(*) AS overdue, coalesce(extract(epoch FROM clock_timestamp() - min(opened_at)), 0)::float8
+        AS oldest_seconds
+    FROM reviews WHERE state = 'open' AND opened_at <= now() - :ageing
+    """
+)
+CHOICES = text(
+    "SELECT station, product, count(*) AS open FROM reviews WHERE state = 'open' GROUP BY 1, 2 ORDER BY 1, 2"
 )
 
 
@@ -89,7 +102,18 @@ def counts(session: Session, ageing: timedelta) -> dict[str, Any]:
     return dict(session.execute(COUNTS, {"ageing": ageing}).mappings().one())
 
 
+def overdue(session: Session, ageing: timedelta) -> tuple[int, float]:
+    """How many reviews have been open for longer, and for how many seconds the oldest has been."""
+    found = session.execute(OVERDUE, {"ageing": ageing}).one()
+    return found.overdue, found.oldest_seconds
+
+
 # What a person wants to be asked
+
+
+def choices(session: Session) -> list[dict[str, Any]]:
+    """Of which stations and products reviews are open, and how many."""
+    return [dict(row) for row in session.execute(CHOICES).mappings()]
 
 
 def wish(session: Session, person: str) -> QueueFilter:

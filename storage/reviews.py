@@ -213,8 +213,9 @@ OPEN_BY_HAND = text(
     """
     INSERT INTO reviews (id, inspection_id, reason, state, opened_by, station, product, margin)
     SELECT :id, i.id, 'manual', 'open', :person, i.station, i.product, coalesce(
-        (SELECT abs(p.anomaly_score - p.ng_threshold) FROM predictions p WHERE p.inspection_id = i.id
-         ORDER BY p.anomaly_score DESC LIMIT 1), 1)
+        (SELECT abs(p.anomaly_score - p.ng_threshold) FROM predictions p
+         JOIN verdicts v ON v.inspection_id = p.inspection_id AND v.model_version = p.model_version
+         WHERE p.inspection_id = i.id ORDER BY p.anomaly_score DESC LIMIT 1), 1)
     FROM inspections i WHERE i.id = :inspection_id
     ON CONFLICT (inspection_id) DO NOTHING
     """

@@ -26,6 +26,7 @@ from storage.events import (
     FrameCaptured,
     InspectionCompleted,
     InspectionDecided,
+    PartShadowed,
     PartTriggered,
     ReviewResolved,
     Trigger,
@@ -45,6 +46,7 @@ READERS: Final[Mapping[str, tuple[str, ...]]] = {
     PartTriggered.stream: ("capture",),
     FrameCaptured.stream: ("inference", "record"),
     InspectionDecided.stream: ("record",),
+    PartShadowed.stream: ("record",),
 }
 
 # One script, so that a number is never given without its trigger being told: KEYS trigger stream, station's counter,

@@ -60,6 +60,16 @@ JUDGED = text(
     """
 )
 
+LABELLED = text(
+    """
+    SELECT v.verdict, l.decision, count(*) FROM verdicts v
+    JOIN inspections i ON i.id = v.inspection_id JOIN recipes c ON c.id = i.recipe_id
+    JOIN reviews r ON r.inspection_id = i.id JOIN labels l ON l.id = r.label_id
+    WHERE c.name = :recipe AND v.model_version = :model_version AND l.decision IN ('normal', 'anomaly')
+    GROUP BY 1, 2
+    """
+)
+
 
 def newest_setting(session: Session, recipe: str, model_version: str) -> ThresholdSetting | None:
     """What a person said last; None: the model's own thresholds judge."""
@@ -110,3 +120,9 @@ def judged(session: Session, recipe: str, model_version: str) -> dict[Verdict, i
     """How many parts of the recipe got which verdict by this version, whatever the thresholds were."""
     rows = session.execute(JUDGED, {"recipe": recipe, "model_version": model_version})
     return {Verdict(verdict): count for verdict, count in rows}
+
+
+def labelled(session: Session, recipe: str, model_version: str) -> dict[tuple[Verdict, str], int]:
+    """Of the parts this version judged: how many that got this verdict people then called normal, or anomaly."""
+    rows = session.execute(LABELLED, {"recipe": recipe, "model_version": model_version})
+    return {(Verdict(verdict), decision): count for verdict, decision, count in rows}

@@ -15,11 +15,13 @@ from sqlalchemy.exc import DataError, IntegrityError, OperationalError
 from storage import records
 from storage.database import Database
 from storage.errors import ImageMissing
-from storage.events import FrameCaptured, InspectionCompleted, InspectionDecided, now
+from storage.events import FrameCaptured, InspectionCompleted, InspectionDecided, PartShadowed, now
 from storage.images import ImageStore
 from storage.stream import Entry, EventLog
+from workers.canary_watch import watch_canaries
 from workers.consumer import Consumer, Delivery, Status
 from workers.labeling.outbox import tell_resolved
+from workers.labeling.reminder import Reminder
 
 logger = logging.getLogger(__name__)
 
@@ -42,17 +44,19 @@ class Recorder:
         delivery: Delivery,
         sweep_seconds: float,
         give_up_seconds: float,
+        ageing_seconds: float,
     ) -> None:
         self.log, self.database = EventLog(stream_url), Database(database_url, pool_size=1)
         self.store = ImageStore(images, minimum_free_bytes)
         self.delivery, self.status = delivery, Status()
         self.sweeper = Sweeper(self.log, self.database, sweep_seconds, give_up_seconds)
+        self.reminder = Reminder(self.log, self.database, timedelta(seconds=ageing_seconds), sweep_seconds)
         self.trim_at = 0.0
         self.captured: set[UUID] = set()
         self.untold: set[UUID] = set()  # committed here, and Redis did not take the word of it yet
 
     def run(self, stop: threading.Event) -> None:
-        keys = [self.log.key(InspectionDecided), self.log.key(FrameCaptured)]
+        keys = [self.log.key(InspectionDecided), self.log.key(FrameCaptured), self.log.key(PartShadowed)]
         consumer = Consumer(self.log, keys, self.delivery, self.handle, self.bury, self.status)
         consumer.run(stop, tick=self.tick)
 
@@ -61,6 +65,7 @@ class Recorder:
             self.log.trim()
             self.trim_at = time.monotonic() + TRIM_SECONDS
         self.sweeper.sweep()
+        self.reminder.remind()
 
     def handle(self, entries: list[Entry]) -> None:
         """Write the batch; when one entry cannot be written, write the others and set that one aside."""
@@ -86,7 +91,8 @@ class Recorder:
         captures need is done before that wait, while their parts are scored.
         """
         captures, decisions = parted(entries)
-        self.store.make_durable(named_images(captures, decisions))
+        shadowed = [entry.event for entry in entries if isinstance(entry.event, PartShadowed)]
+        self.store.make_durable(named_images([*captures, *shadowed], decisions))
         with self.database.begin() as session:
             records.record_captures(session, captures)
             if gather and not decisions:
@@ -95,6 +101,7 @@ class Recorder:
                 self.store.make_durable(named_images((), decisions))
             known = self.captured | {event.trigger.inspection_id for event in captures}
             new = records.record_verdicts(session, decisions, known)
+            records.record_shadows(session, shadowed)
             self.untold |= new | records.recorded_of(session, redelivered(entries))
         self.remember(captures, decisions)
         told = [event for event in records.unique(decisions) if event.trigger.inspection_id in self.untold]
@@ -128,7 +135,7 @@ class Sweeper:
     """A notification is a hint, the table is the truth: asks for captured inspections that have no verdict.
 
     Such an inspection is told again once; after `give_up_seconds` it becomes ERROR. Decisions of people that nobody was
-    told of are told, too.
+    told of are told, too; and a canary that has changed is taken back.
     """
 
     def __init__(self, log: EventLog, database: Database, every_seconds: float, give_up_seconds: float) -> None:
@@ -152,6 +159,7 @@ class Sweeper:
         )
         self.told &= {event.trigger.inspection_id for event, _ in found}
         tell_resolved(self.database, self.log)
+        watch_canaries(self.database)
         self.sweep_at = time.monotonic() + self.every_seconds
 
     def act(self, event: FrameCaptured, age_seconds: float) -> None:
@@ -178,8 +186,8 @@ def redelivered(entries: Sequence[Entry]) -> list[InspectionDecided]:
     return [e.event for e in entries if e.deliveries > 1 and isinstance(e.event, InspectionDecided)]
 
 
-def named_images(captures: Sequence[FrameCaptured], decisions: Sequence[InspectionDecided]) -> set[str]:
-    events: list[FrameCaptured | InspectionDecided] = [*captures, *decisions]
+def named_images(captures: Sequence[FrameCaptured | PartShadowed], decisions: Sequence[InspectionDecided]) -> set[str]:
+    events: list[FrameCaptured | PartShadowed | InspectionDecided] = [*captures, *decisions]
     frames = {frame.sha256 for event in events for frame in event.frames}
     maps = {facts.map_sha256 for event in decisions for facts in event.predictions if facts.map_sha256}
     return frames | maps

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -188,10 +189,50 @@ def test_the_line_is_shown_on_a_phone_too(adline: Adline, page: Page) -> None:
     assert page.complaints == []
 
 
+def test_the_models_page_shows_who_judges_and_says_why_something_cannot_be_done(adline: Adline, page: Page) -> None:
+    page.open(f"http://127.0.0.1:{adline.port}/models")
+    page.wait("document.querySelectorAll('.versions li.champion, .history li.champion button').length === 2")
+    (version,) = told(adline, "/api/v1/models")
+    assert page.run("document.querySelector('.versions li.champion b').textContent") == version["id"]
+    assert page.run("document.querySelectorAll('.versions button').length") == 0, "the champion need not be deployed"
+    page.run("window.prompt = () => 'escapes'; document.querySelector('.history li.champion button').click()")
+    page.wait("document.querySelector('.models-said').textContent.includes('no other champion')")
+    assert [one["reason"] for one in told(adline, "/api/v1/deployments")] == [
+        told(adline, f"/api/v1/models/{version['id']}")["deployments"][0]["reason"]
+    ]
+
+
 def test_both_languages_and_both_themes_are_remembered(page: Page) -> None:
     page.run("document.cookie = 'adline_language=ko; path=/'; document.cookie = 'adline_theme=dark; path=/'")
     page.call("Page.reload")
     page.wait("document.body.classList.contains('body--dark') && document.body.innerText.includes('정상')")
+
+
+def test_the_commands_list_claim_decide_and_carry_labels_out_and_in_again(adline: Adline, tmp_path: Path) -> None:
+    environ = {"ADLINE_HOME": str(adline.folder / ".adline")}
+
+    def queue(*words: str, code: int = 0) -> Any:
+        with Adline(tmp_path, "queue", *words, "--json", environ=environ) as command:
+            assert command.finish() == code, command.said()
+            return json.loads(command.out.read_text()) if code == 0 or words[0] == "import" else command.said()
+
+    (listed,) = queue("list", "--limit", "1")
+    assert listed["state"] == "open"
+    lease = queue("claim", listed["review_id"])
+    review, token = lease["review_id"], lease["token"]
+    assert "token 0 is old" in queue("resolve", review, "normal", "--token", "0", code=1)
+    done = queue("resolve", review, "anomaly", "--token", str(token), "--defect", "crack", "--note", "left edge")
+    (label,) = labels(adline, review)
+    assert (label["id"], label["decided_by"], label["note"]) == (done["label_id"], "console", "left edge")
+    for format in ("csv", "coco", "labelstudio"):
+        out = str(tmp_path / format)
+        assert queue("export", out, "--format", format)["images"] >= 1
+        again = queue("import", out, "--format", format)
+        assert (again["recorded"], again["refused"]) == (0, []) and again["unchanged"] >= 1, format
+    (tmp_path / "labels.csv").write_text(f"image_id,label,description\n{'0' * 64},normal,\n")
+    (refused,) = queue("import", str(tmp_path / "labels.csv"), code=1)["refused"]
+    assert refused["why"] == "no inspection on record saw this image"
+    assert queue("agreement") == {"overall": None, "pairs": []}
 
 
 def test_who_has_not_signed_in_sees_no_page(adline: Adline) -> None:

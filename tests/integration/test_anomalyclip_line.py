@@ -29,8 +29,9 @@ from tests.unit.tiny_clip import Shape
 from workers.consumer import Delivery
 from workers.detectors.registry import load
 from workers.hot import NoHotFrames
+from workers.inference.champions import Champions
 from workers.inference.plan import RecipePlan
-from workers.inference.worker import Champions, InferenceWorker
+from workers.inference.worker import InferenceWorker
 from workers.recorder import Recorder
 from workers.retrain.teacher import Teacher
 
@@ -135,6 +136,7 @@ class Workshop:
             delivery=Delivery("record", "record", batch_size=64),
             sweep_seconds=60.0,
             give_up_seconds=60.0,
+            ageing_seconds=28_800.0,
         )
 
 

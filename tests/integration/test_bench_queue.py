@@ -14,11 +14,11 @@ import psutil
 import pytest
 
 from orchestrator.bench_client import Answers
-from orchestrator.bench_queue import doubles, fill, foreign, report, returned, tokens, unrecorded, work
+from orchestrator.bench_queue import claims_alone, doubles, fill, foreign, report, returned, tokens, unrecorded, work
 from orchestrator.processes import ProcessMark
 from orchestrator.running import RunningLine
 from orchestrator.web import listen, serve
-from storage import bench_rows, records
+from storage import bench_rows, records, review_lists
 from storage.bench_rows import LabelFound
 from storage.errors import NotOnRecord
 from storage.events import new_id
@@ -61,6 +61,9 @@ def test_a_crowd_on_a_served_line_decides_every_review_once(served: tuple[Served
     with up.database.begin() as session:
         assert records.overdue(session, timedelta(0)) == [], "the line would take them for parts that got stuck"
     with tokens(up.database, "bench", 6) as known:
+        assert len(claims_alone(line, *known[0], claims=10)) == 20
+        with up.database.begin() as session:
+            assert review_lists.counts(session, timedelta(hours=8))["leased"] == 0, "all was given back"
         answers = work(line, up.database, ground, known, 60, seed=3, say=lambda _: None)
     found: dict[str, Any] = report(up.database, ground, answers, 60)
     assert (found["reviews"], found["decided"]) == (60, 60)

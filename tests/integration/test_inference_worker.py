@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import wait
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
-from storage import records, thresholds
+from storage import deployments, records, thresholds
+from storage.deployments import Alias, Wish
 from storage.errors import DiskFull, ModelAltered, ModelError, ModelMissing
-from storage.events import FrameCaptured, FrameFacts, InspectionDecided, Verdict
+from storage.events import FrameCaptured, FrameFacts, InspectionDecided, PartShadowed, Verdict, now
 from storage.images import ImageStore, describe
 from storage.stream import EventLog
 from storage.thresholds import Thresholds
@@ -17,9 +21,10 @@ from tests.integration.brightness import CRASH, NOT_A_NUMBER, REFUSED, Brightnes
 from workers.consumer import Delivery
 from workers.detectors.detector import Detector
 from workers.hot import NoHotFrames
+from workers.inference.champions import Champions
 from workers.inference.heatmap import decode_map
 from workers.inference.plan import RecipePlan
-from workers.inference.worker import Champions, InferenceWorker
+from workers.inference.worker import InferenceWorker
 
 
 class Bench:
@@ -56,7 +61,11 @@ class Bench:
         return Brightness(version=folder.name)
 
     def refresh(self) -> None:
-        self.worker.champions.look_at = 0.0
+        """Look what is deployed, and wait until it is loaded."""
+        champions = self.worker.champions
+        champions.look_at = 0.0
+        self.worker.refresh()
+        wait([future for _, future in champions.loading.values()])
         self.worker.refresh()
 
     def part(self, *shades: int | bytes, **facts: object) -> FrameCaptured:
@@ -193,6 +202,7 @@ def test_thresholds_belong_to_the_model_version_they_were_set_for(bench: Bench) 
         records.deploy(session, RECIPE, MODEL, "test", "rolled back")
     (back,) = bench.decide(bench.part(100))
     assert [event.verdict for event in (first, second, back)] == ["NG", "REVIEW", "NG"]
+    assert bench.loaded == [MODEL, "second"], "the way back needs no load"
 
 
 def test_without_any_usable_model_the_worker_holds_and_judges_nothing(bench: Bench) -> None:
@@ -251,10 +261,101 @@ def test_sampled_parts_are_reviewed_and_a_repeat_samples_the_same(
     assert [event.verdict for event in first] == [event.verdict for event in again]
 
 
-def deploy(plant: Plant, id: str, **facts: object) -> None:
+def test_a_version_is_loaded_while_the_one_before_goes_on_scoring(bench: Bench) -> None:
+    bench.decide(bench.part(20))
+    begun, go_on = threading.Event(), threading.Event()
+    load = bench.load
+
+    def slow(folder: Path, sha256: str) -> Detector:
+        begun.set()
+        go_on.wait()
+        return load(folder, sha256)
+
+    bench.worker.champions.load = slow
+    deploy(bench.plant, "second")
+    bench.worker.champions.look_at = 0.0
+    bench.worker.refresh()
+    begun.wait()
+    bench.log.publish(part := bench.part(20))
+    bench.worker.handle(bench.log.read("inference", "inference-0", [bench.key], 100, 10))
+    (entry,) = bench.log.read("record", "r", [bench.told], 100, 10)
+    assert isinstance(entry.event, InspectionDecided) and entry.event.trigger == part.trigger
+    assert entry.event.predictions[0].model_version == MODEL
+    go_on.set()
+    (after,) = bench.decide(bench.part(20))
+    assert after.predictions[0].model_version == "second"
+
+
+def test_each_swap_is_on_record_before_a_part_is_scored_by_it(bench: Bench) -> None:
+    bench.decide(bench.part(20))
+    deploy(bench.plant, "second")
+    (decided,) = bench.decide(bench.part(20))
+    with bench.plant.database.begin() as session:
+        newest, first = deployments.history(session, RECIPE)
+        (swap,) = deployments.swaps(session, newest["deployment_id"])
+    assert (swap["worker"], swap["model_version"]) == ("inference", "second")
+    assert decided.predictions[0].deployment_id == newest["deployment_id"]
+    assert newest["deployed_at"] <= swap["swapped_at"] <= decided.decided_at
+    assert newest["last_swapped_at"] == swap["swapped_at"] and first["last_swapped_at"] < swap["swapped_at"]
+
+
+def test_what_cannot_be_loaded_is_said_and_tried_again(bench: Bench) -> None:
+    bench.decide(bench.part(20))
+    bench.broken["second"] = ModelAltered(Path("second"), "0" * 64, "1" * 64)
+    deploy(bench.plant, "second")
+    bench.refresh()
+    refused = bench.worker.status.facts["refused"]
+    assert isinstance(refused, dict) and "the model was altered" in refused[f"{RECIPE} champion"]
+    bench.broken.clear()
+    (decided,) = bench.decide(bench.part(20))
+    assert decided.predictions[0].model_version == "second"
+    assert bench.worker.status.facts["refused"] == {}
+
+
+def test_a_canary_decides_about_its_share_and_the_same_again_after_a_repeat(bench: Bench) -> None:
+    deploy(bench.plant, "second", Alias.CANARY, 0.5)
+    bench.refresh()
+    parts = [bench.part(20) for _ in range(40)]
+    first, again = bench.decide(*parts), bench.decide(*parts)
+    versions = [event.predictions[0].model_version for event in first]
+    assert set(versions) == {MODEL, "second"}
+    assert versions == [event.predictions[0].model_version for event in again]
+    with bench.plant.database.begin() as session:
+        deployments.withdraw(session, RECIPE, Alias.CANARY, "anna", "enough")
+    assert {event.predictions[0].model_version for event in bench.decide(*parts)} == {MODEL}
+
+
+def test_a_challenger_scores_what_others_judged_and_its_failures_cost_no_part(bench: Bench) -> None:
+    deploy(bench.plant, "second", Alias.CHALLENGER, ok_threshold=0.1, ng_threshold=0.2)
+    bench.refresh()
+    (challenger,) = (one for place, one in bench.worker.champions.held.items() if place[1] is Alias.CHALLENGER)
+    parts = [bench.part(100), bench.part(20), bench.part(REFUSED)]
+    decided = bench.decide(*parts)
+    assert [event.verdict for event in decided] == ["REVIEW", "OK", "ERROR"]
+    assert bench.worker.shadow.drained(60)
+    bench.log.create_group([bench.log.key(PartShadowed)], "record")
+    told = [entry.event for entry in bench.log.read("record", "r", [bench.log.key(PartShadowed)], 10, 10)]
+    assert all(isinstance(event, PartShadowed) for event in told)
+    said = [(facts.model_version, facts.ng_threshold) for event in told for facts in event.predictions]  # type: ignore[attr-defined]
+    assert said == [("second", 0.2)] * 2
+    assert bench.worker.shadow.counts == {"scored": 2, "dropped": 0, "failed": 1}
+    assert challenger.detector.batches == [1, 1, 1]  # type: ignore[attr-defined]  # made above
+
+
+def test_a_line_that_is_behind_drops_its_challenger_first_and_counts_it(bench: Bench) -> None:
+    deploy(bench.plant, "second", Alias.CHALLENGER)
+    bench.refresh()
+    late = bench.part(20, told_at=now() - timedelta(seconds=1))
+    (decided,) = bench.decide(late)
+    assert decided.verdict is Verdict.OK
+    assert bench.worker.shadow.drained(60)
+    assert bench.worker.shadow.counts == {"scored": 0, "dropped": 1, "failed": 0}
+
+
+def deploy(plant: Plant, id: str, alias: Alias = Alias.CHAMPION, share: float = 1.0, **facts: object) -> None:
     with plant.database.begin() as session:
         records.register_model(session, model(id, **facts))
-        records.deploy(session, RECIPE, id, "test", "newer")
+        deployments.ask(session, Wish(RECIPE, id, "test", "newer", alias, share))
 
 
 def set_thresholds(plant: Plant, model_version: str, limits: Thresholds) -> None:

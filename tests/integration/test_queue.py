@@ -9,16 +9,16 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 import pytest
 from sqlalchemy import text
 
-from storage import bench_rows, labels, records, reviews
-from storage.database import Database
-from storage.errors import DiversityUnavailable, ResolutionRefused, ReviewMissing, ReviewStale
-from storage.events import ReviewReason, ReviewResolved, new_id
+from storage import bench_rows, embeddings, labels, records, reviews
+from storage.database import Database, migrate
+from storage.errors import ResolutionRefused, ReviewMissing, ReviewStale
+from storage.events import ReviewReason, ReviewResolved, ReviewsOverdue, new_id
 from storage.images import ImageStore
 from storage.resolution import Resolution
 from storage.reviews import Claimant, Filter, Lease, Policy
@@ -28,6 +28,7 @@ from tests.facts import Plant, frame, picture, prediction
 from workers.labeling.agreement import agreements
 from workers.labeling.outbox import tell_resolved
 from workers.labeling.queue import Queue, Rules
+from workers.labeling.reminder import Reminder
 
 RULES = Rules(
     lease=timedelta(minutes=5),
@@ -244,7 +245,16 @@ def test_a_claim_reads_no_more_of_the_open_reviews_than_it_needs(desk: Desk, ord
     assert plan[0]["Plan"]["Shared Hit Blocks"] + plan[0]["Plan"]["Shared Read Blocks"] < 60
 
 
-def test_the_diverse_order_offers_what_is_least_like_the_parts_decided_last(desk: Desk) -> None:
+@pytest.fixture(params=["pgvector", "plain bytes"])
+def seeing(request: pytest.FixtureRequest, desk: Desk) -> Desk:
+    """A desk whose database knows what parts look like, with pgvector and without."""
+    if request.param == "plain bytes":
+        execute(desk.database.url, "DROP TABLE embeddings")
+    return desk
+
+
+def test_the_diverse_order_offers_what_is_least_like_the_parts_decided_last(seeing: Desk) -> None:
+    desk = seeing
     desk.put(look=(1, 0, 0))
     desk.decide("anna")
     alike, other = desk.put(look=(1, 0.01, 0)), desk.put(look=(0, 1, 0))
@@ -254,15 +264,30 @@ def test_the_diverse_order_offers_what_is_least_like_the_parts_decided_last(desk
     assert desk.claim(policy=Policy.DIVERSE).inspection_id == unseen, "a part without an embedding is not forgotten"
 
 
-def test_without_pgvector_the_diverse_order_says_so_and_everything_else_works(desk: Desk) -> None:
+def test_the_most_similar_decided_parts_are_found_the_nearest_first(seeing: Desk) -> None:
+    for look in ((1, 0), (0, 1), (1, 1)):
+        seeing.put(look=look)
+        seeing.decide("anna", CRACK)
+    like = seeing.put(look=(1, 0.1))
+    with seeing.database.begin() as session:
+        found = embeddings.similar(session, like, 2)
+    assert [round(distance, 3) for distance in found.values()] == [0.005, 0.226]
+
+
+def test_what_was_kept_without_pgvector_goes_into_it_once_it_is_there(desk: Desk) -> None:
     execute(desk.database.url, "DROP TABLE embeddings")
-    desk.put(look=(1, 0))
-    with pytest.raises(DiversityUnavailable, match="CREATE EXTENSION vector"):
-        desk.queue.claim("anna", policy=Policy.DIVERSE)
-    assert desk.queue.claim_alike("anna", desk.claim()) == []
+    first, second = desk.put(look=(1, 0)), desk.put(look=(1, 0.01))
+    migrate(desk.database.url)
+    assert desk.value("SELECT count(*) FROM looks") == 0
+    assert desk.value("SELECT string_agg(embedding::text, ' ' ORDER BY inspection_id) FROM embeddings") == (
+        "[1,0] [1,0.01]"
+    )
+    lease = desk.queue.claim_this("anna", desk.queue.look_again("anna", first))
+    assert [one.inspection_id for one in desk.queue.claim_alike("anna", lease)] == [second]
 
 
-def test_near_duplicates_are_claimed_as_one_group_and_decided_together_or_not_at_all(desk: Desk) -> None:
+def test_near_duplicates_are_claimed_as_one_group_and_decided_together_or_not_at_all(seeing: Desk) -> None:
+    desk = seeing
     for look in ((1, 0), (1, 0.01), (0.99, 0), (0, 1)):
         desk.put(look=look)
     first = desk.claim()
@@ -377,6 +402,29 @@ def test_a_decision_is_told_once_it_is_on_record_and_later_when_redis_was_away(d
     tell_resolved(desk.database, desk.log)
     tell_resolved(desk.database, desk.log)
     assert [one.decided_by for one in desk.told()] == ["anna", "ben"]
+
+
+def test_the_engineer_is_told_when_reviews_have_waited_too_long_and_not_all_the_time(
+    desk: Desk, caplog: pytest.LogCaptureFixture
+) -> None:
+    reminder = Reminder(desk.log, desk.database, timedelta(hours=8), every_seconds=0)
+    desk.put()
+    reminder.remind()
+    assert caplog.messages == []
+    execute(desk.database.url, "UPDATE reviews SET opened_at = now() - interval '9 hours'")
+    reminder.remind()
+    reminder.remind()
+    (told,) = caplog.messages
+    assert told.startswith("1 reviews have waited for a decision for longer than 480 minutes")
+    ((_, fields),) = cast(Any, desk.log.client.xrange(desk.log.key(ReviewsOverdue)))
+    event = ReviewsOverdue.model_validate_json(fields[b"body"])
+    assert (event.overdue, event.ageing_seconds) == (1, 28_800) and event.oldest_seconds > 32_000
+    desk.decide("anna")
+    reminder.remind()
+    desk.put()
+    execute(desk.database.url, "UPDATE reviews SET opened_at = now() - interval '9 hours'")
+    reminder.remind()
+    assert len(caplog.messages) == 2, "it was over, and begins anew"
 
 
 def test_an_imported_label_supersedes_and_waits_for_who_is_deciding(desk: Desk) -> None:

@@ -14,6 +14,7 @@ import pytest
 from numpy.typing import NDArray
 from prometheus_client.parser import text_string_to_metric_families
 
+from orchestrator import counting
 from orchestrator.image_routes import MASK_BYTES
 from storage import records
 from storage.events import ReviewReason, ReviewResolved, new_id
@@ -21,6 +22,7 @@ from storage.images import ImageStore, decode, encode
 from storage.stream import EventLog
 from tests.conftest import execute
 from tests.facts import Plant, frame, picture, prediction
+from tests.integration.described import Described
 from tests.integration.served import Served, browser
 
 PROBLEM = "application/problem+json"
@@ -36,6 +38,14 @@ class Page:
 
     def __init__(self, up: Served) -> None:
         self.up, self.client, self.store = up, browser(up), ImageStore(up.images)
+        described = Described(self.client.get("/openapi.json").json())
+
+        def check(answer: Any) -> None:
+            answer.read()
+            if answer.request.url.path.startswith("/api/") and answer.status_code not in (404, 405):
+                described.check(answer)
+
+        self.client.event_hooks = {"response": [check]}
 
     def put(self, shade: int = 7, map_level: float | None = None, **facts: Any) -> str:
         """A part under review, its image stored; with an anomaly map if there is a level."""
@@ -269,6 +279,19 @@ def test_too_old_a_review_is_told_in_the_status_and_the_metrics(page: Page) -> N
     assert families["adline_queue_oldest_seconds"].samples[0].value > 32_000
 
 
+def test_many_open_reviews_are_not_counted_again_for_each_who_asks(page: Page, monkeypatch: pytest.MonkeyPatch) -> None:
+    page.put(1)
+    assert page.get("queue")["open"] == 1
+    page.put(2)
+    assert page.get("queue")["open"] == 2, "a few are counted each time"
+    monkeypatch.setattr(counting, "MANY", 2)
+    monkeypatch.setattr(counting, "KEPT_SECONDS", 3600.0)
+    page.put(3)
+    assert page.get("queue")["open"] == 3
+    page.put(4)
+    assert page.get("queue")["open"] == page.get("status")["queue"]["open"] == 3, "good for some seconds"
+
+
 def test_what_happens_is_told_while_it_happens(page: Page) -> None:
     page.put()
     lease = page.claim()
@@ -307,10 +330,31 @@ def test_a_decision_that_is_not_as_described_is_refused_and_nothing_is_recorded(
     assert page.get(f"reviews/{lease['review_id']}")["labels"] == []
 
 
-def test_without_pgvector_the_diverse_order_is_refused_with_what_to_do(page: Page) -> None:
-    assert page.get("queue")["diverse_available"] is True
-    execute(page.up.database.url, "DROP TABLE embeddings")
-    page.put()
-    assert page.get("queue")["diverse_available"] is False
-    assert "CREATE EXTENSION vector" in page.post("reviews/claim", {"policy": "diverse"}, 422)["detail"]
-    assert page.get(f"reviews/{page.claim()['review_id']}/similar") == []
+def test_what_a_person_may_filter_by_is_what_is_open(page: Page) -> None:
+    for shade, product in enumerate(("plate", "bolt", "bolt", None)):
+        page.put(shade, product=product)
+    lease = page.claim(product="plate")
+    page.post(f"reviews/{lease['review_id']}/resolve", {"token": lease["token"], "resolution": {"decision": "normal"}})
+    found = [(one["station"], one["product"], one["open"]) for one in page.get("queue/choices")]
+    assert found == [("press", "bolt", 2), ("press", None, 1)]
+
+
+def test_every_image_can_be_shown_by_a_browser_pixel_by_pixel(page: Page) -> None:
+    deep = np.linspace(0, 4095, 48 * 64).reshape(48, 64).astype(np.uint16)
+    colour = np.dstack([np.full((48, 64), shade, np.uint8) for shade in (10, 100, 200)])
+    for suffix, pixels, shown in (
+        (".tif", deep, deep >> 4),
+        (".png", deep, deep >> 4),
+        (".tif", colour, colour),
+        (".bmp", colour, colour),
+        (".png", colour, colour),
+    ):
+        data = cv2.imencode(suffix, pixels)[1].tobytes()
+        stored = page.store.put(data, suffix)
+        answer = page.client.get(f"/api/v1/images/{stored.sha256}/rendition")
+        assert answer.headers["content-type"] in ("image/png", "image/bmp"), suffix
+        assert answer.headers["etag"] and (decode(answer.content) == shown).all(), suffix
+    broken = page.store.put(b"II*\0 and nothing else", ".bin")
+    page.get(f"images/{broken.sha256}/rendition", 422)
+    thumbnail = page.client.get(f"/api/v1/images/{page.store.put(png(deep), '.png').sha256}/thumbnail")
+    assert decode(thumbnail.content).max() > 240, "12 bit in 16 are not shown black"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import getpass
 import io
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
@@ -13,9 +14,11 @@ from uuid import UUID
 import numpy as np
 import pytest
 
-from storage import records
+from storage import labels, records, reviews
 from storage.database import Database
 from storage.events import Verdict
+from storage.resolution import Resolution
+from storage.reviews import Claimant
 from tests.command import Command
 from tests.integration.line_on_record import MODEL, model_version, write_line
 from workers.detectors.calibration import anomaly_score, calibrate, false_rejects_to_come, score_of
@@ -67,6 +70,42 @@ def test_show_tells_thresholds_promise_and_what_was_seen(adline: Command, inspec
     assert f"{low} to {high} of 10,000" in adline.out
     assert adline("threshold", "show", "unknown") == 1
     assert adline.err == "adline: recipe 'unknown' has no deployed model; recipes that have one: bracket\n"
+
+
+def say(database: Database, inspection_id: UUID, decision: str) -> None:
+    """A person decides the part."""
+    with database.begin() as session:
+        review_id = reviews.look_again(session, inspection_id, "anna")
+        claimant = Claimant("anna", timedelta(minutes=5), timedelta(hours=8))
+        reviews.claim_this(session, claimant, review_id)
+        state = reviews.locked(session, review_id)
+        label = labels.write(session, state, "anna", Resolution.model_validate({"decision": decision}), 1)
+        labels.settle(session, state, label, final=True)
+
+
+def test_what_people_said_of_the_parts_tells_the_false_rejects(
+    adline: Command, database: Database, inspections: list[UUID]
+) -> None:
+    ok, uncertain, other, rejected = inspections
+    say(database, ok, "normal")
+    say(database, uncertain, "normal")
+    assert adline("threshold", "show") == 0 and "not enough for a rate" in adline.out
+    say(database, other, "anomaly")
+    say(database, rejected, "normal")
+    (observed,) = [one["observed"] for one in adline.json("threshold", "show")]
+    assert observed["labels"]["REVIEW"] == {"normal": 1, "anomaly": 1}
+    assert observed["false_reject_rate"] == pytest.approx(1 / 3), "one of three good parts was rejected"
+    low, high = observed["rejects_that_were_good"]
+    assert (round(low, 3), high) == (0.025, 1.0), "Clopper-Pearson, one of one"
+    assert adline("threshold", "show") == 0 and "so 0.3333 of good parts are rejected" in adline.out
+    say(database, rejected, "cannot_tell")
+    (observed,) = [one["observed"] for one in adline.json("threshold", "show")]
+    assert observed["false_reject_rate"] is None and observed["rejects_that_were_good"] is None
+
+
+def test_who_set_them_is_whoever_sits_at_the_terminal(adline: Command, inspections: list[UUID]) -> None:
+    shown = adline.json("threshold", "set", "bracket", "--ng", "0.5", "--reason", "tried")
+    assert shown["set_by"] == f"console:{getpass.getuser()}"
 
 
 def test_set_appends_who_when_and_why(adline: Command, inspections: list[UUID]) -> None:

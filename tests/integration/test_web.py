@@ -14,7 +14,11 @@ from hypothesis import HealthCheck, given, settings
 from prometheus_client.parser import text_string_to_metric_families
 from schemathesis.checks import not_a_server_error
 from schemathesis.core.result import Ok
-from schemathesis.specs.openapi.checks import content_type_conformance, status_code_conformance
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
 
 from orchestrator.supervisor import WorkerHealth
 from orchestrator.web import BODY_BYTES, web_app
@@ -214,13 +218,16 @@ def test_no_request_the_description_allows_is_a_server_error(up: Served) -> None
         ask_as_described(operation)
 
 
+CHECKS = [not_a_server_error, content_type_conformance, status_code_conformance, response_schema_conformance]
+
+
 def ask_as_described(operation: Any) -> None:
     @settings(max_examples=20, deadline=None, database=None, suppress_health_check=list(HealthCheck))
     @given(case=operation.as_strategy())
     def ask(case: Any) -> None:
         case.call_and_validate(
             headers={"Host": "127.0.0.1", "Authorization": f"Bearer {Served.console_token}"},
-            checks=[not_a_server_error, content_type_conformance, status_code_conformance],
+            checks=CHECKS,
         )
 
     ask()

@@ -133,6 +133,14 @@ def test_a_brush_is_written_as_label_studio_writes_it() -> None:
     assert runs_of(mask) == [int(bits[place : place + 8], 2) for place in range(0, len(bits), 8)]
 
 
+def test_a_brush_that_label_studio_wrote_is_read_to_the_pixel() -> None:
+    """Recorded from mask2rle of label_studio_sdk 2.1.2; `make label-studio` asks its converter itself."""
+    recorded = (0, 0, 0, 140, 57, 27, 254, 35, 0, 183, 255, 124, 2, 223, 253, 240, 11, 127, 248, 124, 2, 63, 240)
+    mask = np.zeros((5, 7), bool)
+    mask[1:4, 2:5] = mask[4, 6] = True
+    assert (brush_of(recorded, 7, 5) == mask).all()
+
+
 MARKED: list[dict[str, Any]] = [
     {
         "decision": Decision.ANOMALY,

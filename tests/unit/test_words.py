@@ -9,7 +9,8 @@ import pytest
 from starlette.requests import HTTPConnection
 
 from storage.events import ReviewReason
-from storage.label_models import Decision
+from storage.label_models import Decision, Severity
+from storage.reviews import Policy
 from workers.labeling.web import words
 from workers.labeling.web.part_page import score
 from workers.labeling.web.words import WORDS, language_of
@@ -46,6 +47,7 @@ def test_every_word_a_script_asks_for_is_there() -> None:
 def test_everything_that_is_shown_by_its_value_has_a_word() -> None:
     shown = [*Decision, *(f"reason_{reason}" for reason in ReviewReason)]
     shown += [f"state_{state}" for state in ("starting", "running", "held", "degraded")]
+    shown += [*(f"order_{policy}" for policy in Policy), *(f"severity_{severity}" for severity in Severity)]
     assert set(shown) <= WORDS["en"].keys()
 
 

@@ -52,4 +52,14 @@ def severity(prediction: PredictionFacts) -> tuple[bool, bool, float]:
 
 def sampled(inspection_id: UUID, rate: float) -> bool:
     """Chosen by the random bits of the id: independent of the part, and the same again when the step is repeated."""
-    return (inspection_id.int & 0xFFFFFFFF) / 2**32 < rate
+    return drawn(inspection_id, rate, SAMPLE_BITS)
+
+
+SAMPLE_BITS, CANARY_BITS, SHADOW_BITS = (0, 32), (32, 30), (64, 12)
+"""First bit and number of bits: a UUIDv7's random ones, so that no draw depends on another."""
+
+
+def drawn(inspection_id: UUID, share: float, bits: tuple[int, int]) -> bool:
+    """Whether this part belongs to a share of all parts."""
+    first, count = bits
+    return ((inspection_id.int >> first) & ((1 << count) - 1)) / (1 << count) < share

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
-from math import isfinite
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from sqlalchemy.orm import Session
-
-from storage import records, thresholds
 from storage.database import Database
-from storage.errors import ImageSizeRefused, InspectionFailed, ModelError, ModelMissing, ScoreInvalid
+from storage.deployments import Alias
+from storage.errors import ImageSizeRefused, InspectionFailed
 from storage.events import (
     FrameCaptured,
     FrameFacts,
@@ -27,85 +22,16 @@ from storage.events import (
     now,
 )
 from storage.images import ImageStore, decode
-from storage.models import ModelVersion
 from storage.stream import Entry, EventLog
-from storage.thresholds import Thresholds
 from workers.consumer import Consumer, Delivery, Status
-from workers.detectors.calibration import comparable
-from workers.detectors.detector import Detector, Image, Prediction
+from workers.detectors.detector import Image, Prediction
 from workers.hot import HotFrames, hot_key
+from workers.inference.champions import Champion, Champions
+from workers.inference.facts import checked, embedding_bytes, facts_of
 from workers.inference.heatmap import encode_map
 from workers.inference.plan import RecipePlan
+from workers.inference.shadow import Shadow, Watched
 from workers.inference.verdict import Decision, decide
-
-logger = logging.getLogger(__name__)
-
-LOOK_SECONDS = 1.0  # how often the deployments table is asked; a notification is only a hint
-
-Load = Callable[[Path, str], Detector]
-Deployed = tuple[ModelVersion, Thresholds]
-
-
-@dataclass(frozen=True)
-class Champion:
-    """A loaded model, its row, and the thresholds it is judged by."""
-
-    version: ModelVersion
-    thresholds: Thresholds
-    detector: Detector
-
-
-class Champions:
-    """The model of each recipe, changed between two batches when the deployments table says so."""
-
-    def __init__(self, database: Database, models: Path, recipes: Sequence[str], load: Load) -> None:
-        self.database, self.models, self.recipes, self.load = database, models, recipes, load
-        self.loaded: dict[str, Champion] = {}
-        self.look_at = 0.0
-
-    def refresh(self) -> None:
-        """Load what is newly deployed. ModelError when a recipe has no usable model."""
-        if time.monotonic() < self.look_at:
-            return
-        with self.database.begin() as session:
-            wanted = {recipe: deployed(session, recipe) for recipe in self.recipes}
-        failures = [failure for recipe, found in wanted.items() if (failure := self.tried(recipe, found))]
-        if self.complete:
-            self.look_at = time.monotonic() + LOOK_SECONDS
-        if failures:
-            raise failures[0]
-
-    @property
-    def complete(self) -> bool:
-        return set(self.loaded) == set(self.recipes)
-
-    def tried(self, recipe: str, wanted: Deployed | None) -> ModelError | None:
-        """Each recipe for itself: one that cannot be loaded keeps no other from its model."""
-        try:
-            self.use(recipe, wanted)
-        except ModelError as error:
-            return error
-        return None
-
-    def use(self, recipe: str, wanted: Deployed | None) -> None:
-        if wanted is None:
-            raise ModelMissing(f"recipe {recipe}: no model is deployed yet")
-        version, limits = wanted
-        current = self.loaded.get(recipe)
-        if current is None or current.version.id != version.id:
-            refuse_thresholds(version.id, limits)
-            self.loaded[recipe] = Champion(version, limits, self.load(self.models / version.id, version.sha256))
-            logger.info("recipe %s: model %s", recipe, version.id)
-        elif current.thresholds != limits:
-            refuse_thresholds(version.id, limits)
-            self.loaded[recipe] = replace(current, thresholds=limits)
-            logger.info("recipe %s: OK below %g, NG from %g", recipe, *limits)
-
-
-def deployed(session: Session, recipe: str) -> Deployed | None:
-    """The recipe's champion, and the thresholds that judge its scores."""
-    version = records.deployed_model(session, recipe)
-    return (version, thresholds.in_force(session, recipe, version)) if version else None
 
 
 @dataclass
@@ -145,7 +71,7 @@ class InferenceWorker:
         self.sources = {"memory": 0, "file": 0}
         self.device, self.threads, self.models = device, threads, models
         self.delivery, self.status = delivery, Status()
-        self.refused = ""  # what was said last of a model that cannot be used
+        self.shadow = Shadow(self.log)
 
     def run(self, stop: threading.Event) -> None:
         self.status.set("loading", "importing the detector")
@@ -153,26 +79,32 @@ class InferenceWorker:
 
         use_threads(self.threads)
         load_here = partial(load, device=self.device)
-        self.work(Champions(self.database, self.models, list(self.recipes), load_here), stop)
+        name = self.delivery.consumer
+        self.work(Champions(self.database, self.models, list(self.recipes), load_here, name), stop)
 
     def work(self, champions: Champions, stop: threading.Event) -> None:
         """Score with these models until stopped."""
         self.champions = champions
         consumer = Consumer(self.log, [self.log.key(FrameCaptured)], self.delivery, self.handle, self.bury, self.status)
-        consumer.run(stop, tick=self.refresh)
+        try:
+            consumer.run(stop, tick=self.refresh)
+        finally:
+            self.shadow.stop()
+            champions.close()
 
     def refresh(self) -> None:
-        """A deployment that cannot be loaded leaves the model that is there at work, and says so."""
-        try:
-            self.champions.refresh()
-        except ModelError as error:
-            if not self.champions.complete:
-                raise
-            if str(error) != self.refused:
-                logger.error("the deployed model cannot be used, the one before stays: %s", error)
-            self.refused = str(error)
-        self.status.facts["frames_from"] = dict(self.sources)
-        self.status.facts["models"] = {name: model.version.id for name, model in self.champions.loaded.items()}
+        """Between two batches: a deployment that cannot be loaded leaves the model that is there at work, and says so.
+
+        ModelError while a recipe has no usable model at all.
+        """
+        champions = self.champions
+        champions.refresh()
+        facts = self.status.facts
+        facts["frames_from"] = dict(self.sources)
+        facts["models"] = champions.names(Alias.CHAMPION)
+        facts["beside"] = {alias.value: champions.names(alias) for alias in (Alias.CANARY, Alias.CHALLENGER)}
+        facts["refused"] = {f"{recipe} {alias}": why for (recipe, alias), why in champions.refused.items()}
+        facts["shadow"] = dict(self.shadow.counts)
 
     def handle(self, entries: list[Entry]) -> None:
         """Score the batch and tell each part's verdict. A crash between any two steps repeats the batch."""
@@ -195,21 +127,33 @@ class InferenceWorker:
             for part in parts
         ]
         self.log.publish_and_acknowledge(decided, entries, self.delivery.group)
+        for part in parts:
+            self.show(part, waited[id(part)])
+
+    def show(self, part: Part, waited_milliseconds: float) -> None:
+        """To the challenger, what was judged by another version; its verdict is told already."""
+        if part.failure or not part.images or part.champion is None:
+            return
+        challenger = self.champions.challenger(part.event.recipe, part.event.trigger.inspection_id)
+        if challenger is not None and challenger.version.id != part.champion.version.id:
+            self.shadow.offer(Watched(part.event, part.images, challenger), waited_milliseconds)
 
     def fetch(self, parts: list[Part]) -> None:
         """The pixels that were stored: the hot copy where it still is, else the file."""
         hot = self.hot.take([self.key(part, frame) for part in parts for frame in part.event.frames])
         for part in parts:
             try:
-                part.champion = self.champion(part.event.recipe)
+                part.champion = self.champion(part.event)
                 part.images = [self.pixels(part, frame, hot) for frame in part.event.frames]
             except InspectionFailed as error:
                 part.failure = str(error)
 
-    def champion(self, recipe: str) -> Champion:
-        if recipe not in self.recipes:
-            raise InspectionFailed(f"recipe {recipe} is not in the configuration (it has {', '.join(self.recipes)})")
-        return self.champions.loaded[recipe]
+    def champion(self, event: FrameCaptured) -> Champion:
+        """Who decides about this part, or the canary in its place."""
+        if event.recipe not in self.recipes:
+            known = ", ".join(self.recipes)
+            raise InspectionFailed(f"recipe {event.recipe} is not in the configuration (it has {known})")
+        return self.champions.judge(event.recipe, event.trigger.inspection_id)
 
     def key(self, part: Part, frame: FrameFacts) -> str:
         plan = self.recipes.get(part.event.recipe)
@@ -282,43 +226,6 @@ class InferenceWorker:
         if not isinstance(event, FrameCaptured):
             return []
         return [InspectionDecided.error(event, f"inference: {reason}")]
-
-
-def facts_of(frame: FrameFacts, prediction: Prediction, champion: Champion) -> PredictionFacts:
-    return PredictionFacts(
-        camera=frame.camera,
-        sha256=frame.sha256,
-        model_version=champion.version.id,
-        anomaly_score=prediction.anomaly_score,
-        raw_score=prediction.raw_score,
-        ok_threshold=champion.thresholds.ok,
-        ng_threshold=champion.thresholds.ng,
-        probabilities={**prediction.probabilities, **comparable(champion.detector.calibration, prediction.raw_score)},
-    )
-
-
-def embedding_bytes(prediction: Prediction) -> bytes | None:
-    """float32, little endian; None where there is none, or no distance to it."""
-    embedding = prediction.embedding
-    if embedding is None or not np.isfinite(embedding).all() or not embedding.any():
-        return None
-    return embedding.astype("<f4").tobytes()
-
-
-def checked(answer: Prediction | InspectionFailed) -> Prediction | InspectionFailed:
-    """Whatever the detector: a part is judged by numbers only."""
-    if isinstance(answer, InspectionFailed):
-        return answer
-    numbers = (answer.raw_score, *answer.probabilities.values())
-    if 0.0 <= answer.anomaly_score <= 1.0 and all(map(isfinite, numbers)) and np.isfinite(answer.anomaly_map).all():
-        return answer
-    return ScoreInvalid(f"the detector answered {answer.anomaly_score} (raw {answer.raw_score}), or a map with gaps")
-
-
-def refuse_thresholds(model_version: str, limits: Thresholds) -> None:
-    if not 0.0 <= limits.ok <= limits.ng:
-        words = f"OK below {limits.ok}, NG from {limits.ng}"
-        raise ModelError(f"model {model_version}: {words}; the first must not be above the second")
 
 
 def milliseconds_since(event: FrameCaptured) -> float:

@@ -56,7 +56,7 @@ def frame(visitor: Visitor, line: str, page: str) -> Iterator[None]:
     ui.dark_mode(visitor.theme)
     with ui.element("header").classes("bar"):
         ui.label(line).classes("bar-line")
-        for name in ("queue", "line"):
+        for name in ("queue", "line", "models"):
             link = ui.link(words[name], f"/{name}").classes("bar-page")
             if name == page:
                 link.props("aria-current=page")

@@ -66,7 +66,7 @@ def show_view(view: dict[str, Any], words: Words) -> None:
     address = f"/api/v1/images/{view['sha256']}"
     with ui.element("figure"):
         with ui.link(target=address).classes("over"):
-            ui.element("img").props(f'src="{address}" alt=""')
+            ui.element("img").props(f'src="{address}/rendition" alt=""')
             if view["map_sha256"]:
                 ui.element("img").props(f'src="/api/v1/images/{view["map_sha256"]}/heatmap" alt=""').classes("heat")
         facts(

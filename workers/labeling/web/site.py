@@ -12,6 +12,7 @@ from nicegui import ui
 from starlette.staticfiles import StaticFiles
 
 from workers.labeling.web.line_page import line_page
+from workers.labeling.web.models_page import models_page
 from workers.labeling.web.part_page import part_page
 from workers.labeling.web.queue_page import queue_page
 
@@ -26,6 +27,7 @@ def site(database_url: str, line: str) -> FastAPI:
     nicegui_app.add_api_route("/", lambda: RedirectResponse("/queue"), include_in_schema=False)
     queue_page(line)
     line_page(line)
+    models_page(line)
     part_page(line, database_url)
     ui.run_with(
         app,

@@ -51,6 +51,10 @@ export const api = {
         }),
   storeMask: (png) => ask("POST", "/masks", png),
   defects: () => ask("GET", "/defects"),
+  wish: () => ask("GET", "/queue/filter"),
+  remember: (wish) => ask("PUT", "/queue/filter", wish),
+  choices: () => ask("GET", "/queue/choices"),
+  open: () => ask("GET", "/reviews?state=open&limit=200"),
 };
 
 export const line = {
@@ -58,8 +62,18 @@ export const line = {
   parts: (count) => ask("GET", `/parts?limit=${count}`),
   stations: () => ask("GET", "/stations"),
   queue: () => ask("GET", "/queue"),
+  agreement: () => ask("GET", "/queue/agreement"),
 };
 
-export const imageUrl = (sha256) => `${BASE}/images/${sha256}`;
+export const models = {
+  list: () => ask("GET", "/models"),
+  requests: () => ask("GET", "/deployment-requests?state=waiting"),
+  history: () => ask("GET", "/deployments?limit=50"),
+  deploy: (version, wish) => ask("POST", `/models/${encodeURIComponent(version)}/deploy`, wish),
+  rollBack: (wish) => ask("POST", "/models/rollback", wish),
+  answer: (request, said) => ask("POST", `/deployment-requests/${request}/answer`, said),
+};
+
+export const imageUrl = (sha256) => `${BASE}/images/${sha256}/rendition`;
 export const thumbnailUrl = (sha256) => `${BASE}/images/${sha256}/thumbnail`;
 export const heatUrl = (sha256) => `${BASE}/images/${sha256}/heatmap`;

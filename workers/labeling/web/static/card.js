@@ -4,6 +4,9 @@ import { api, heatUrl, imageUrl } from "/pages/api.js";
 import { Drawing } from "/pages/drawing.js";
 import { Mask } from "/pages/mask.js";
 
+// A part of which no camera delivered a picture.
+const NOT_SEEN = { camera: "", sha256: null, width: 64, height: 48, proposal: [], map_sha256: null, anomaly_score: null };
+
 export class Card {
   constructor(lease, draft) {
     this.lease = lease;
@@ -31,7 +34,8 @@ export class Card {
 
   async load() {
     this.sight = await api.sight(this.id);
-    this.views = this.sight.views.map((facts) => ({ ...facts, drawing: this.restored(facts) }));
+    const seen = this.sight.views.length ? this.sight.views : [NOT_SEEN];
+    this.views = seen.map((facts) => ({ ...facts, drawing: this.restored(facts) }));
     this.place = worst(this.views);
     await Promise.all(this.views.map((view) => this.loadView(view)));
     this.isReady = true;
@@ -40,8 +44,9 @@ export class Card {
   async loadView(view) {
     const outlines = view.proposal.map((region) => region.points);
     view.proposal = outlines.length ? Mask.fromOutlines(view.width, view.height, outlines) : null;
+    // A picture that cannot be shown keeps nobody from deciding: it may be what is wrong with the part.
     [view.picture, view.heat] = await Promise.all([
-      picture(imageUrl(view.sha256)),
+      view.sha256 ? picture(imageUrl(view.sha256)) : null,
       view.map_sha256 ? picture(heatUrl(view.map_sha256)) : null,
     ]);
   }
@@ -49,6 +54,11 @@ export class Card {
   restored({ camera, width, height }) {
     const draft = this.draft.drawings.find((one) => one.camera === camera);
     return draft ? Drawing.fromDraft(draft) : new Drawing(camera, width, height);
+  }
+
+  get isUntouched() {
+    const { defects, note, drawings } = this.toDraft();
+    return !defects.length && !note && !drawings.length && !this.group.length;
   }
 
   nextView() {
@@ -72,8 +82,9 @@ function worst(views) {
   return views.reduce((found, view, i) => (severity(view) > severity(views[found]) ? i : found), 0);
 }
 
+// Null for what cannot be shown; an error while the line is away.
 async function picture(url) {
   const answer = await fetch(url);
-  if (!answer.ok) throw new Error(`${url}: ${answer.status}`);
-  return createImageBitmap(await answer.blob());
+  if (answer.status === 503) throw new Error(`${url}: ${answer.status}`);
+  return answer.ok ? createImageBitmap(await answer.blob()).catch(() => null) : null;
 }

@@ -8,6 +8,7 @@ const AHEAD = 2;
 const KEPT = "adline.desk"; // of this tab
 const UNDONE_MOST = 20;
 const ASK_AGAIN = 1500;
+const LOAD_TRIES = 20;
 const SHORT_OF_LEASE = 0.6; // a lease is prolonged when less than this is left, if somebody is there
 
 export class Desk {
@@ -34,15 +35,25 @@ export class Desk {
 
   async start(held) {
     for (const { lease, draft } of held) {
-      try {
-        this.cards.push(new Card({ ...lease, ...(await api.heartbeat(lease)) }, draft));
-      } catch (error) {
-        if (isAway(error)) await pause(ASK_AGAIN);
-      }
+      const again = await this.held(lease);
+      if (again) this.cards.push(new Card({ ...lease, ...again }, draft));
     }
     setInterval(() => this.keepLeases(), 1000);
     if (this.card) this.show();
     this.fill();
+  }
+
+  // The lease, if it still runs; asked again and again while the line is away.
+  async held(lease) {
+    while (true) {
+      try {
+        return await api.heartbeat(lease);
+      } catch (error) {
+        if (!isAway(error)) return null;
+        this.tell.notice("away");
+        await pause(ASK_AGAIN);
+      }
+    }
   }
 
   // Claims ahead, so that the next part is there before this one is decided.
@@ -57,7 +68,7 @@ export class Desk {
         this.cards.push(card);
         if (this.card === card) this.show();
         this.keep();
-        await card.loading.catch(() => this.drop(card));
+        await this.loaded(card);
       }
     } catch (error) {
       this.tell.notice(isAway(error) ? "away" : "refused", error.message);
@@ -68,6 +79,33 @@ export class Desk {
     if (this.cards.length <= AHEAD) setTimeout(() => this.fill(), ASK_AGAIN);
   }
 
+  // What cannot be loaded for long goes back, and is offered again after a while.
+  async loaded(card) {
+    for (let tries = 0; tries < LOAD_TRIES; tries++) {
+      try {
+        await card.loading;
+        if (card === this.card && !card.shownAt) this.show();
+        return;
+      } catch {
+        await pause(ASK_AGAIN);
+        card.loading = card.load();
+        card.loading.catch(() => {});
+      }
+    }
+    this.drop(card);
+    api.skip(card.lease).catch(() => {});
+  }
+
+  // Another filter or order: what was claimed ahead goes back, unless something was drawn or written on it.
+  async refill() {
+    const untouched = this.cards.filter((card) => card.isUntouched);
+    this.cards = this.cards.filter((card) => !card.isUntouched);
+    this.keep();
+    await Promise.all(untouched.map((card) => api.release(card.lease).catch(() => {})));
+    this.show();
+    this.fill();
+  }
+
   async show() {
     const card = this.card;
     if (!card?.isReady) {
@@ -76,7 +114,7 @@ export class Desk {
       try {
         await card.loading;
       } catch {
-        return; // fill drops it
+        return; // fill tries again
       }
       if (this.card !== card) return;
     }

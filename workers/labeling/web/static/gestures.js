@@ -31,10 +31,11 @@ export class Gestures {
 
   down(event) {
     const { picture } = this;
-    if (!picture.frame) return;
+    if (!picture.frame?.sha256) return;
     picture.canvas.setPointerCapture(event.pointerId);
     this.pointers.set(event.pointerId, this.at(event));
-    this.drag = this.pointers.size > 1 ? null : this.begun(event); // the second finger zooms
+    if (this.pointers.size > 1) this.takeBack(); // the second finger zooms: what the first began was not meant
+    else this.drag = this.begun(event);
     if (this.drag?.kind === "brush") {
       picture.drawing.beginStroke(picture.defect());
       this.brush(this.drag.from);
@@ -44,6 +45,15 @@ export class Gestures {
       picture.drawing.corners = [picture.drawing.within(this.drag.from)];
     }
     picture.redraw();
+  }
+
+  takeBack() {
+    const { drawing } = this.picture;
+    if (this.drag?.kind === "brush") drawing.undo();
+    else if (this.drag?.kind === "polygon") drawing.corners.pop();
+    else if (this.drag?.kind === "box") drawing.corners = [];
+    if (this.drag) this.picture.changed();
+    this.drag = null;
   }
 
   begun(event) {

@@ -4,15 +4,17 @@ import { line } from "/pages/api.js";
 
 const OFTEN = 2000;
 const SELDOM = 6000;
+const RARELY = 60000;
 const VERDICTS = ["OK", "NG", "REVIEW", "ERROR"];
 
 export default {
   props: { words: Object },
   template: `<div class="line">
+    <p class="banner" role="alert" hidden></p>
     <section class="tiles"></section>
     <section class="stations"></section>
     <section class="last"><h2></h2><ol></ol></section>
-    <section class="workers"><h2></h2><ul></ul></section>
+    <section class="workers"><h2></h2><ul></ul><h2 class="agreeing"></h2><div class="agreement"></div></section>
   </div>`,
   mounted() {
     this.page = new LinePage(this.$el, this.words);
@@ -27,7 +29,12 @@ class LinePage {
     Object.assign(this, { root, words });
     this.find(".last h2").textContent = words.last_verdicts;
     this.find(".workers h2").textContent = words.worker;
-    this.timers = [this.repeat(() => this.status(), OFTEN), this.repeat(() => this.estimates(), SELDOM)];
+    this.find(".agreeing").textContent = words.agreement;
+    this.timers = [
+      this.repeat(() => this.status(), OFTEN),
+      this.repeat(() => this.estimates(), SELDOM),
+      this.repeat(() => this.agreement(), RARELY),
+    ];
   }
 
   find(selector) {
@@ -60,9 +67,29 @@ class LinePage {
 
   async estimates() {
     const [stations, queue] = await Promise.all([line.stations(), line.queue()]);
-    const oldest = queue.open ? this.words.oldest.replace("{age}", age(queue.oldest_seconds)) : "";
-    this.tiles("queue", [[this.words.open_reviews, queue.open, "", oldest]]);
+    const { words } = this;
+    const oldest = queue.open ? words.oldest.replace("{age}", age(queue.oldest_seconds)) : "";
+    const held = `${words.leased}: ${queue.leased}`;
+    this.tiles("queue", [
+      [words.open_reviews, queue.open, "", `${oldest} · ${held}`],
+      [words.overdue, queue.overdue, queue.overdue ? "held" : ""],
+    ]);
+    const limit = age(60 * queue.ageing_minutes);
+    this.find(".banner").hidden = !queue.overdue;
+    this.find(".banner").textContent = words.overdue_told.replace("{count}", queue.overdue).replace("{age}", limit);
     this.find(".stations").replaceChildren(...stations.map((station) => this.station(station)));
+  }
+
+  async agreement() {
+    const { overall, pairs } = await line.agreement();
+    const rows = pairs.map((pair) => element("p", "", [element("b", "", pair.people.join(", ")), " ", this.agreed(pair)]));
+    const whole = overall ? [element("p", "whole", this.agreed(overall))] : [element("p", "", this.words.agreement_none)];
+    this.find(".agreement").replaceChildren(...whole, ...rows);
+  }
+
+  agreed({ parts, agreed, kappa }) {
+    const share = this.words.agreed_of.replace("{percent}", (100 * agreed).toFixed(0)).replace("{count}", parts);
+    return [kappa == null ? "" : `${this.words.kappa.replace("{kappa}", kappa.toFixed(2))} · `, share].join("");
   }
 
   tiles(group, rows) {
@@ -99,9 +126,8 @@ class LinePage {
           element("small", "", this.words.of_decided.replace("{found}", rate.found).replace("{decided}", rate.decided)),
         ]
       : [element("small", "", this.words.no_sample)];
-    const shown = element("p", `rate ${name}`, [element("span", "", this.words[name]), ...said]);
-    shown.title = this.words[`${name}_hint`];
-    return shown;
+    const hint = element("small", "hint", this.words[`${name}_hint`]);
+    return element("p", `rate ${name}`, [element("span", "", this.words[name]), ...said, hint]);
   }
 
   part({ inspection_id, part_id, station, verdict, anomaly_score }) {

@@ -1,10 +1,11 @@
 // What is around the picture: facts, golden sample, similar parts, buttons, notices. Texts are set as text, never as HTML.
 
-import { serverNow, thumbnailUrl } from "/pages/api.js";
+import { imageUrl, serverNow, thumbnailUrl } from "/pages/api.js";
 import { scoreChart } from "/pages/chart.js";
 
 const NOTICE_MILLISECONDS = 6000;
 const SHORT_SECONDS = 10;
+const EXAMPLES = 4;
 
 export function layout(words) {
   const button = (key, name, kind = "") =>
@@ -18,7 +19,9 @@ export function layout(words) {
         ${button("h", "heat")}<input type="range" name="heat" min="0" max="1" step="0.05" value="0.55" tabindex="-1"
           aria-label="${words.heat}">
         ${button("m", "accept")}${button("b", "box")}${button("p", "polygon")}${button("e", "brush")}
-        ${button("x", "eraser")}${button("0", "fit")}
+        ${button("x", "eraser")}<span class="with-brush" hidden>${sign("[", "−", words.smaller)}${sign("]", "+", words.larger)}</span>
+        <span class="with-polygon" hidden>${sign("Enter", "↵", words.close_polygon)}</span>
+        ${button("0", "fit")}<span class="with-views" hidden>${button("v", "next_view")}</span>
       </div>
     </section>
     <aside class="side">
@@ -32,16 +35,29 @@ export function layout(words) {
       ${button("o", "normal", "normal")}${button("n", "anomaly", "anomaly")}
       <span class="classes"></span>
       ${button("c", "cannot_tell")}${button("s", "skip")}${button("g", "group")}${button("u", "undo")}
-      ${button("?", "help")}
+      ${button("f", "filter")}${button("?", "help")}
     </nav>
-    <dialog class="keys"><h2>${words.help}</h2><dl>${keys(words)}</dl></dialog>`;
+    <dialog class="keys help"><h2>${words.help}</h2><dl>${keys(words)}</dl><h2>${words.defect_book}</h2>
+      <ol class="book"></ol></dialog>
+    <dialog class="keys wish"><h2>${words.filter}</h2>
+      ${choice(words, "station")}${choice(words, "product")}${choice(words, "policy")}
+      <button type="button">${words.close}</button></dialog>`;
+}
+
+// A button that says it with a sign.
+function sign(key, text, meaning) {
+  return `<button type="button" data-key="${key}" title="${meaning}" aria-label="${meaning}">${text}</button>`;
+}
+
+function choice(words, name) {
+  return `<label>${words[name]} <select name="${name}"></select></label>`;
 }
 
 function keys(words) {
   const rows = [
     ["O", "normal"], ["N", "anomaly"], ["C", "cannot_tell"], ["1-9", "defect_class"], ["M", "accept"],
     ["B", "box"], ["P", "polygon"], ["E", "brush"], ["X", "eraser"], ["[ ]", "brush_size"], ["U", "undo"],
-    ["S", "skip"], ["G", "group"], ["H", "heat"], ["T", "note"], ["V", "next_view"], ["+ -", "zoom"], ["0", "fit"],
+    ["S", "skip"], ["G", "group"], ["F", "filter"], ["H", "heat"], ["T", "note"], ["V", "next_view"], ["+ -", "zoom"], ["0", "fit"],
     ["← ↑ → ↓", "move"], ["?", "help"],
   ];
   return rows.map(([key, name]) => `<dt><kbd>${key}</kbd></dt><dd>${words[name]}</dd>`).join("");
@@ -58,24 +74,26 @@ export class Panel {
   }
 
   get helpIsOpen() {
-    return this.find(".keys").open;
+    return this.find(".help").open;
   }
 
   help(opens) {
-    if (opens) this.find(".keys").show();
-    else this.find(".keys").close();
+    if (opens) this.find(".help").show();
+    else this.find(".help").close();
   }
 
   show(card, isLoading, defects) {
     this.root.dataset.review = card?.id ?? "";
     this.find(".empty").hidden = Boolean(card);
     this.find(".empty").textContent = this.words[isLoading ? "loading" : "nothing"];
+    if (card?.isReady && !card.view.picture) this.unseen();
     this.find("[name=note]").value = card?.note ?? "";
     this.facts(card);
     this.score(card?.view);
     this.golden(card?.view?.golden);
     this.similar(card);
     this.classes(defects, card);
+    this.find(".with-views").hidden = !(card?.views?.length > 1);
   }
 
   facts(card) {
@@ -125,7 +143,7 @@ export class Panel {
       : this.words.golden_by_model);
     this.find(".golden small").textContent = by ?? this.words.golden_none;
     const picture = this.find(".golden img");
-    if (golden) picture.src = `/api/v1/images/${golden.sha256}`;
+    if (golden) picture.src = imageUrl(golden.sha256);
     picture.hidden = !golden;
   }
 
@@ -141,14 +159,14 @@ export class Panel {
   }
 
   decided({ label, views }) {
-    const item = figure(views[0].sha256, [this.words[label.decision], ...label.defects].join(", "), label.decision);
+    const item = figure(views[0]?.sha256, [this.words[label.decision], ...label.defects].join(", "), label.decision);
     item.title = [label.decided_by, new Date(label.decided_at).toLocaleString(), label.note].join("\n");
     return item;
   }
 
   member(one) {
     const view = one.sight.views[0];
-    const item = figure(view.sha256, view.anomaly_score?.toFixed(2) ?? "", one.chosen ? "chosen" : "");
+    const item = figure(view?.sha256, view?.anomaly_score?.toFixed(2) ?? "", one.chosen ? "chosen" : "");
     item.addEventListener("click", () => {
       one.chosen = !one.chosen;
       item.classList.toggle("chosen", one.chosen);
@@ -169,7 +187,21 @@ export class Panel {
     this.find(".classes").replaceChildren(...buttons);
   }
 
+  // Each class with what it means, how bad it is, and what it looks like.
+  book(defects) {
+    const entries = defects.map((defect) => {
+      const entry = element("li");
+      const told = `${defect.name} · ${this.words[`severity_${defect.severity}`]}`;
+      entry.append(element("b", told), element("span", defect.definition));
+      entry.append(...defect.examples.slice(0, EXAMPLES).map((sha256) => thumbnail(sha256)));
+      return entry;
+    });
+    this.find(".book").replaceChildren(...entries);
+  }
+
   tools({ tool, erases, heat }) {
+    this.find(".with-brush").hidden = tool !== "brush";
+    this.find(".with-polygon").hidden = tool !== "polygon";
     const active = { h: heat.shown, b: tool === "box", p: tool === "polygon", e: tool === "brush" && !erases };
     active.x = tool === "brush" && erases;
     for (const [key, isOn] of Object.entries(active)) {
@@ -177,17 +209,24 @@ export class Panel {
     }
   }
 
-  status(desk) {
+  status(desk, wish) {
     if (!desk) return;
     this.lease(desk.card?.lease);
     const waiting = desk.outbox.entries.length;
     const texts = [this.words.decided_count.replace("{count}", desk.decided)];
     if (waiting) texts.unshift(this.words.saving.replace("{count}", waiting));
+    if (wish?.text) texts.push(wish.text);
     const place = document.getElementById("bar-status");
     place.textContent = texts.join(" · ");
     place.dataset.waiting = waiting;
     place.dataset.decided = desk.decided;
     if (desk.outbox.isAway) this.notice("away");
+  }
+
+  // A part whose picture no browser, or no camera, can show.
+  unseen() {
+    this.find(".empty").hidden = false;
+    this.find(".empty").textContent = this.words.no_picture;
   }
 
   notice(kind, detail = "") {
@@ -220,9 +259,13 @@ function partLink(inspection, text) {
 
 function figure(sha256, text, kind) {
   const item = element("li", "", kind);
+  item.append(...(sha256 ? [thumbnail(sha256)] : []), element("span", text));
+  return item;
+}
+
+function thumbnail(sha256) {
   const picture = element("img");
   picture.src = thumbnailUrl(sha256);
   picture.alt = "";
-  item.append(picture, element("span", text));
-  return item;
+  return picture;
 }

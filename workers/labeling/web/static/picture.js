@@ -75,7 +75,7 @@ export class Picture {
     const scale = view.scale * devicePixelRatio;
     context.setTransform(scale, 0, 0, scale, view.x * devicePixelRatio, view.y * devicePixelRatio);
     context.imageSmoothingEnabled = view.scale < PIXELS_FROM;
-    context.drawImage(frame.picture, 0, 0, frame.width, frame.height);
+    if (frame.picture) context.drawImage(frame.picture, 0, 0, frame.width, frame.height);
     if (this.heat.shown && frame.heat) this.paintHeat();
     const drawn = this.drawing;
     if (this.layers.proposed && !drawn.hasMask) this.paintLayer(this.layers.proposed, 0.35);

@@ -2,8 +2,10 @@
 
 import { api } from "/pages/api.js";
 import { Desk } from "/pages/desk.js";
+import { Onlooker } from "/pages/onlooker.js";
 import { layout, Panel } from "/pages/panel.js";
 import { Picture } from "/pages/picture.js";
+import { Wish } from "/pages/wish.js";
 
 const DECISIONS = { o: "normal", n: "anomaly", c: "cannot_tell" };
 const TOOLS = { b: "box", p: "polygon", e: "brush" };
@@ -28,18 +30,22 @@ class QueuePage {
     this.picture.defect = () => this.desk.card?.firstDefect() ?? null;
     this.listen(root);
     if (decides) this.open();
-    else this.panel.notice("no_writing");
+    else new Onlooker(root, words).open();
   }
 
   async open() {
     this.desk = new Desk({
       show: (card, isLoading) => this.show(card, isLoading),
       notice: (kind, detail) => this.panel.notice(kind, detail),
-      change: () => this.panel.status(this.desk),
+      change: () => this.panel.status(this.desk, this.wish),
     });
+    this.wish = new Wish(this.panel.find(".wish"), this.panel.words, () => this.desk.refill());
+    this.wish.load().then(() => this.panel.status(this.desk, this.wish));
     Object.assign(window, { adlineDesk: this.desk, adlinePicture: this.picture }); // for whoever tests the page
     this.defects = await api.defects();
+    this.defects = this.defects.filter((one) => !one.retired);
     this.panel.classes(this.defects, this.desk.card);
+    this.panel.book(this.defects);
   }
 
   show(card, isLoading) {
@@ -52,7 +58,7 @@ class QueuePage {
     document.addEventListener("pointerdown", () => this.desk?.touched());
     root.addEventListener("click", (event) => {
       const button = event.target.closest("[data-key]");
-      if (button) this.press(button.dataset.key);
+      if (button && this.desk) this.press(button.dataset.key);
     });
     root.querySelector("[name=heat]").addEventListener("input", (event) => this.setHeat(true, event.target.value));
     root.querySelector("[name=note]").addEventListener("keydown", (event) => this.noteKey(event));
@@ -60,7 +66,7 @@ class QueuePage {
 
   key(event) {
     this.desk?.touched();
-    const isTyping = event.target.matches("input:not([type=range]), textarea");
+    const isTyping = event.target.matches("input:not([type=range]), textarea, select, dialog.wish *");
     if (!this.desk || isTyping || event.ctrlKey || event.metaKey || event.altKey) return;
     if (this.press(event.key)) event.preventDefault();
   }
@@ -144,6 +150,7 @@ const ACTIONS = {
   h: (page) => page.setHeat(!page.picture.heat.shown),
   x: (page) => page.erase(),
   t: (page) => page.panel.typeNote(),
+  f: (page) => page.wish?.open(),
   v: (page) => page.nextView(),
   "[": (page) => page.brushSize(0.8),
   "]": (page) => page.brushSize(1.25),

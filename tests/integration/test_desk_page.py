@@ -1,0 +1,344 @@
+"""The queue page in a real Chromium, on a served line whose parts and leases the test decides."""
+
+from __future__ import annotations
+
+import multiprocessing
+import struct
+from collections.abc import Iterator
+from typing import Any
+from uuid import UUID
+
+import cv2
+import numpy as np
+import pytest
+
+from orchestrator.chromium import Page, chromium
+from orchestrator.postgres import OWNER, SUPERUSER, EmbeddedPostgres
+from orchestrator.valkey import EmbeddedValkey
+from orchestrator.web import listen, serve
+from storage import records
+from storage.database import Database
+from storage.events import ReviewReason
+from storage.images import ImageStore, describe
+from storage.people_rows import Role
+from storage.stream import EventLog
+from tests import facts
+from tests.acceptance.command import wait_until
+from tests.conftest import execute
+from tests.facts import frame, picture, prediction
+from tests.integration.served import Served, browser
+from tests.integration.staff import NAMES, hire, showing
+from tests.integration.test_relay import serve as serve_pages
+
+SHOWN = "document.querySelector('.desk')?.dataset.review"
+CARD = "window.adlineDesk.card"
+WIDTH, HEIGHT = 64, 48
+
+
+class Plant:
+    """A served line, and a browser to look at it with."""
+
+    def __init__(self, up: Served, url: str, page: Page) -> None:
+        self.up, self.url, self.page, self.shade = up, url, page, 0
+        self.client, self.store = browser(up), ImageStore(up.images)
+
+    def put(self, *cameras: str, data: bytes = b"", look: tuple[float, ...] = (), **facts: Any) -> str:
+        """A part under review; its review's id."""
+        frames, seen = [], []
+        for place, camera in enumerate(cameras or ("top",)):
+            self.shade += 1
+            image = data or picture(self.shade % 256, WIDTH, HEIGHT)
+            stored, told = self.store.put(image, ".tif" if data else ".png"), describe(image)
+            size = {"width": told.width, "height": told.height, "media_type": told.media_type}
+            frames.append(frame(camera=camera, data=image, sha256=stored.sha256, **size))
+            one = prediction(frames[-1], 0.5 + place / 100)
+            seen.append(one.model_copy(update={"embedding": struct.pack(f"<{len(look)}f", *look) if look else None}))
+        captured = self.up.plant.captured(self.up.plant.trigger(**facts), *frames)
+        event = self.up.plant.decided(captured, 0.5, predictions=tuple(seen), review_reason=ReviewReason.UNCERTAIN)
+        with self.up.database.begin() as session:
+            records.record_verdicts(session, [event])
+        return self.review_of(event.trigger.inspection_id)
+
+    def review_of(self, inspection_id: UUID) -> str:
+        return next(
+            str(one["review_id"])
+            for one in self.get("reviews?limit=1000")
+            if one["inspection_id"] == str(inspection_id)
+        )
+
+    def get(self, path: str) -> Any:
+        answer = self.client.get(f"/api/v1/{path}")
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    def labels(self, review: str) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = self.get(f"reviews/{review}")["labels"]
+        return found
+
+    def sql(self, statement: str) -> None:
+        execute(self.up.database.url, statement)
+
+    def open(self, path: str = "queue") -> Page:
+        self.page.open(f"{self.url}/{path}")
+        return self.page
+
+    def show(self, review: str) -> Page:
+        self.open()
+        self.page.wait(f"{SHOWN} === '{review}' && {CARD}.shownAt")
+        return self.page
+
+    def settled(self) -> None:
+        self.page.wait("document.querySelector('#bar-status').dataset.waiting === '0'")
+
+    def on_screen(self, x: float, y: float) -> tuple[float, float]:
+        """Where a point of the frame is on the screen."""
+        script = f"""(() => {{ const box = document.querySelector("canvas").getBoundingClientRect();
+            const at = window.adlinePicture.view.toScreen({{ x: {x}, y: {y} }});
+            return [at.x + box.left, at.y + box.top]; }})()"""
+        found: list[float] = self.page.run(script)
+        return found[0], found[1]
+
+    def touch(self, kind: str, *points: tuple[float, float]) -> None:
+        told = [{"x": x, "y": y, "id": finger} for finger, (x, y) in enumerate(points)]
+        self.page.call("Input.dispatchTouchEvent", type=f"touch{kind}", touchPoints=told)
+
+
+@pytest.fixture(scope="module")
+def served(
+    postgres_server: EmbeddedPostgres,
+    valkey_server: EmbeddedValkey,
+    template_database: str,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Plant]:
+    """One line and one browser for all the tests of this file."""
+    administrator = postgres_server.url("postgres", SUPERUSER)
+    execute(administrator, f"CREATE DATABASE desk_page OWNER {OWNER} TEMPLATE {template_database}")
+    database, log = Database(postgres_server.url("desk_page")), EventLog(valkey_server.url)
+    hire(database)
+    up = Served(facts.plant(database), log, tmp_path_factory.mktemp("desk"))
+    worker = multiprocessing.get_context("spawn").Process(target=serve_pages, args=(up.home, database.url))
+    worker.start()
+    try:
+        with listen("127.0.0.1", 0) as port, serve(up, port), chromium() as page:
+            page.size(1280, 800)
+            plant = Plant(up, f"http://127.0.0.1:{port.getsockname()[1]}", page)
+            wait_until(lambda: plant.client.get("/queue").status_code == 200, "the pages are served")
+            yield plant
+    finally:
+        worker.kill()
+        worker.join()
+        log.close()
+        database.close()
+        execute(administrator, "DROP DATABASE desk_page WITH (FORCE)")
+
+
+@pytest.fixture
+def plant(served: Plant) -> Iterator[Plant]:
+    """Nothing is left to decide of earlier tests, and the browser knows nothing of them."""
+    served.open("pages/icon.svg")
+    served.page.wait("location.pathname === '/pages/icon.svg'")
+    served.page.run("sessionStorage.clear()")
+    served.sql("UPDATE reviews SET holder = NULL, free_at = 'infinity' WHERE state = 'open'")
+    served.sql("DELETE FROM queue_filters")
+    served.page.send_headers({})
+    served.page.complaints.clear()
+    yield served
+    # A refusal is what some tests are about; the browser complains of each.
+    assert [one for one in served.page.complaints if "Failed to load resource" not in one] == []
+
+
+def test_parts_that_look_alike_are_decided_together_but_for_those_that_are_left_out(plant: Plant) -> None:
+    first, second, third = (plant.put(look=(1.0, shift / 1000)) for shift in range(3))
+    # The page claims ahead: those are shown in their turn, and not as a group.
+    plant.sql(f"UPDATE reviews SET free_at = 'infinity' WHERE id IN ('{second}', '{third}')")
+    page = plant.show(first)
+    plant.sql(f"UPDATE reviews SET margin = 9, free_at = now() WHERE id IN ('{second}', '{third}')")
+    page.run(f"window.adlineDesk.isPresent = () => false; {CARD}.group = []")
+    page.press("g")
+    page.wait("document.querySelectorAll('.similar li.chosen').length > 0 || window.adlineDesk.cards.length > 1")
+    alike = page.run(f"{CARD}.group.map((one) => one.lease.review_id)")
+    assert set(alike) <= {second, third}
+    left_out = alike[-1]
+    page.run("document.querySelector('.similar ol li:last-child').click()")
+    page.press("3")
+    page.press("n")
+    plant.settled()
+    for review in (first, *alike[:-1]):
+        assert [(one["decision"], one["defects"]) for one in plant.labels(review)] == [("anomaly", ["crack"])]
+    assert plant.labels(left_out) == [] and plant.get(f"reviews/{left_out}")["holder"] is None
+
+
+def test_fingers_draw_and_two_of_them_zoom_without_a_mark(plant: Plant) -> None:
+    page = plant.show(review := plant.put())
+    page.run("document.querySelector('[data-key=e]').click()")
+    assert not page.run("document.querySelector('.with-brush').hidden")
+    plant.touch("Start", plant.on_screen(10.5, 20.5))
+    plant.touch("Move", plant.on_screen(40.5, 20.5))
+    plant.touch("End")
+    drawn = page.run(f"{CARD}.drawing.mask.data.filter(Boolean).length")
+    assert drawn > 100
+    scale = page.run("window.adlinePicture.view.scale")
+    middle, apart = plant.on_screen(20, 40), plant.on_screen(30, 40)
+    plant.touch("Start", middle)
+    plant.touch("Start", middle, apart)
+    plant.touch("Move", middle, (apart[0] + 200, apart[1]))
+    plant.touch("End")
+    assert page.run("window.adlinePicture.view.scale") > 1.3 * scale
+    assert page.run(f"{CARD}.drawing.mask.data.filter(Boolean).length") == drawn
+    page.run("document.querySelector('.anomaly').click()")
+    plant.settled()
+    assert [region["kind"] for region in plant.labels(review)[0]["regions"]] == ["mask"]
+
+
+def test_a_finger_closes_a_polygon_and_the_brush_has_buttons_for_its_size(plant: Plant) -> None:
+    page = plant.show(review := plant.put())
+    place = "JSON.stringify(document.querySelector('canvas').getBoundingClientRect())"
+    before = page.run(place)
+    page.run("document.querySelector('[data-key=e]').click()")
+    radius = page.run("window.adlinePicture.radius")
+    page.run("document.querySelector('[data-key=\"]\"]').click()")
+    assert page.run("window.adlinePicture.radius") > radius
+    page.run("document.querySelector('[data-key=p]').click()")
+    assert page.run(place) == before, "the picture does not move when another tool is taken"
+    for corner in ((10, 10), (30, 10), (30, 30)):
+        plant.touch("Start", plant.on_screen(*corner))
+        plant.touch("End")
+    page.run("document.querySelector('[data-key=Enter]').click()")
+    page.run("document.querySelector('.anomaly').click()")
+    plant.settled()
+    (region,) = plant.labels(review)[0]["regions"]
+    assert region["kind"] == "polygon" and np.allclose(region["points"], [(10, 10), (30, 10), (30, 30)], atol=0.2)
+
+
+def test_each_camera_of_a_part_is_seen_and_drawn_on_and_the_worst_comes_first(plant: Plant) -> None:
+    page = plant.show(review := plant.put("side", "top"))
+    page.press("e")
+    fits = "(row) => row.scrollWidth <= row.clientWidth"
+    assert page.run(f"[...document.querySelectorAll('.tools, .decide')].every({fits})")
+    assert page.run(f"{CARD}.view.camera") == "top"
+    assert not page.run("document.querySelector('.with-views').hidden")
+    page.press("b")
+    for _ in range(2):
+        page.drag(plant.on_screen(5, 6), plant.on_screen(25, 26))
+        page.press("v")
+    assert page.run(f"{CARD}.view.camera") == "top"
+    page.press("n")
+    plant.settled()
+    regions = plant.labels(review)[0]["regions"]
+    assert [(one["camera"], one["kind"]) for one in regions] == [("side", "box"), ("top", "box")]
+    assert np.allclose([one["points"] for one in regions], [[(5, 6), (25, 26)]] * 2, atol=0.2)
+
+
+def test_a_lease_is_prolonged_while_somebody_is_there_and_ends_when_nobody_is(plant: Plant) -> None:
+    page = plant.show(review := plant.put())
+    shorten = "for (const one of adlineDesk.leases()) one.lease_until = new Date(Date.now() + 4000).toISOString()"
+    short = f"UPDATE reviews SET free_at = now() + interval '4 seconds' WHERE id = '{review}'"
+    plant.sql(short)
+    page.run(shorten)
+    page.wait(f"Date.parse({CARD}.lease.lease_until) > Date.now() + 240000")
+    page.wait("/^[45]:\\d\\d$/.test(document.querySelector('.lease').textContent)")
+    plant.sql(short)
+    page.run("adlineDesk.activeAt = 0")
+    page.run(shorten)
+    page.wait("Boolean(document.querySelector('.lease.short'))")
+    page.wait("!document.querySelector('.notice').hidden && !window.adlineDesk.card")
+    assert "went back to the queue" in page.run("document.querySelector('.notice').textContent")
+    assert plant.get(f"reviews/{review}")["holder"] is None
+    page.press("h")  # somebody is back
+    page.wait(f"{SHOWN} === '{review}'")
+
+
+def test_what_somebody_else_has_by_now_is_not_counted_and_the_operator_is_told(plant: Plant) -> None:
+    page = plant.show(review := plant.put())
+    plant.sql(f"UPDATE reviews SET holder = 'ben', token = token + 1 WHERE id = '{review}'")
+    page.press("o")
+    page.wait("document.querySelector('.notice').textContent.includes('is being decided by ben')")
+    plant.settled()
+    assert plant.labels(review) == []
+
+
+def test_filter_and_order_are_chosen_by_the_keyboard_and_remembered(plant: Plant) -> None:
+    with plant.up.database.begin() as session:
+        records.register_station(session, "saw", "line-1")
+    plant.put(product="bolt")
+    sawn = plant.put(station="saw", product="plate")
+    page = plant.open()
+    page.wait(SHOWN)
+    page.press("f")
+    page.wait("document.activeElement.name === 'station'")
+    page.press("s")  # selects what begins so; it skips nothing
+    page.wait("document.querySelector('#bar-status').textContent.includes('saw')")
+    page.wait(f"{SHOWN} === '{sawn}' && window.adlineDesk.cards.length === 1")
+    page.run("document.querySelector('[name=policy]').focus()")
+    page.press("o")
+    page.wait("document.querySelector('#bar-status').textContent.includes('oldest first')")
+    page.press("Escape")
+    page.call("Page.reload")
+    page.wait("document.querySelector('#bar-status').textContent.includes('saw, oldest first')")
+    assert plant.get("queue/filter") == {"station": "saw", "product": None, "policy": "oldest"}
+    assert [plant.labels(one["review_id"]) for one in plant.get("reviews?station=saw")] == [[]]
+
+
+def test_a_16_bit_tiff_is_seen_and_decided(plant: Plant) -> None:
+    deep = np.zeros((HEIGHT, WIDTH), np.uint16)
+    deep[:, WIDTH // 2 :] = 4095
+    page = plant.show(review := plant.put(data=cv2.imencode(".tif", deep)[1].tobytes()))
+    script = """(() => {{ const canvas = document.querySelector("canvas"), box = canvas.getBoundingClientRect();
+        return [...canvas.getContext("2d").getImageData({0} - box.left, {1} - box.top, 1, 1).data]; }})()"""
+    page.wait(f"{script.format(*plant.on_screen(50.5, 20.5))}[0] === 255")
+    assert page.run(script.format(*plant.on_screen(10.5, 20.5)))[:3] == [0, 0, 0]
+    page.press("o")
+    plant.settled()
+    assert plant.labels(review)[0]["decision"] == "normal"
+
+
+def test_a_part_without_a_picture_can_be_decided_all_the_same(plant: Plant) -> None:
+    seen = plant.put()
+    captured = plant.up.plant.captured(plant.up.plant.trigger())
+    event = plant.up.plant.decided(captured, 0.0, frames=(), predictions=(), verdict="ERROR", reason="no frame")
+    with plant.up.database.begin() as session:
+        records.record_verdicts(session, [event])
+    inspection_id = str(event.trigger.inspection_id)
+    review = plant.client.post("/api/v1/reviews", json={"inspection_id": inspection_id}).json()["review_id"]
+    plant.sql(f"UPDATE reviews SET free_at = 'infinity' WHERE id = '{seen}'")
+    page = plant.show(review)
+    assert "no picture" in page.run("document.querySelector('.empty').innerText")
+    page.press("c")
+    plant.settled()
+    assert plant.labels(review)[0]["decision"] == "cannot_tell"
+
+
+def test_an_auditor_sees_what_waits_and_can_decide_nothing(plant: Plant) -> None:
+    review = plant.put(part_id="P-7")
+    plant.page.send_headers(showing(plant.up.database, NAMES[Role.AUDITOR], "token"))
+    page = plant.open()
+    page.wait("document.querySelector('.onlooker table')?.innerText.includes('P-7')")
+    assert page.run("document.querySelectorAll('.desk button').length") == 0
+    for key in "onm":
+        page.press(key)
+    assert (
+        page.run(
+            "fetch('/api/v1/reviews/claim', {method: 'POST', headers: {'content-type': 'application/json'}, "
+            "body: '{}'}).then((answer) => answer.status)"
+        )
+        == 403
+    )
+    assert plant.labels(review) == [] and plant.get(f"reviews/{review}")["holder"] is None
+    page.run("document.querySelector('.onlooker td a').click()")
+    page.wait("Boolean(document.querySelector('.life h1'))")
+    assert page.run("document.querySelectorAll('.life button').length") == 0, "nobody asks to look again"
+
+
+def test_the_line_page_tells_what_is_overdue_and_how_much_people_agree(plant: Plant) -> None:
+    review = plant.put()
+    plant.sql("UPDATE reviews SET opened_at = now()")
+    plant.sql(f"UPDATE reviews SET opened_at = now() - interval '9 hours' WHERE id = '{review}'")
+    page = plant.open("line")
+    page.wait("!document.querySelector('.banner').hidden")
+    assert "waited for a decision for longer than 8 h 0 min: 1." in page.run(
+        "document.querySelector('.banner').textContent"
+    )
+    page.wait("document.querySelector('.agreement').textContent.includes('No part was decided twice')")
+    page.wait("Boolean(document.querySelector('.rate.false_rejects .hint'))")
+    hint = page.run("document.querySelector('.rate.false_rejects .hint').textContent")
+    assert hint == "of uncertain parts that people decided: those that were normal"

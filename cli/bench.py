@@ -13,6 +13,7 @@ import typer
 from rich.console import Console
 
 from cli.bench_detection import detection
+from cli.bench_drift import drift
 from cli.bench_model import model
 from cli.option import ConfigOption, JsonOption
 from orchestrator.configuration import Loaded, load_settings
@@ -28,6 +29,7 @@ def bench() -> None:
 
 
 app.command()(detection)
+app.command()(drift)
 app.command()(model)
 
 

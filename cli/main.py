@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from cli import audit, bench, config, dataset, db, dlq, model, queue, threshold, user
+from cli import audit, bench, config, dataset, db, dlq, drift, model, queue, threshold, user
 from cli.doctor import doctor
 from cli.init import init
 from cli.soak import soak
@@ -37,6 +37,7 @@ app.add_typer(bench.app, name="bench")
 app.add_typer(db.app, name="db")
 app.add_typer(audit.app, name="audit")
 app.add_typer(dlq.app, name="dlq")
+app.add_typer(drift.app, name="drift")
 app.add_typer(model.app, name="model")
 app.add_typer(threshold.app, name="threshold")
 app.add_typer(dataset.app, name="dataset")

@@ -63,6 +63,8 @@ def stopped_in_words(shown: dict[str, Any]) -> Iterator[str]:
         yield f"  {run['parts']} parts: {counts(run['verdicts'])}; p50 {ms(latency['p50'])}, p99 {ms(latency['p99'])}"
     yield f"all runs: {sum(shown['verdicts'].values())} parts: {counts(shown['verdicts'])}"
     yield f"open reviews: {shown['open_reviews']['count']}"
+    for alarm in shown["drift_alarms"]:
+        yield f"drift alarm {alarm['alarm']} at {alarm['station']}/{alarm['camera']}: {alarm['sentence']}"
     for model in shown["models"]:
         yield f"{model['recipe']}: {model['alias']} is {model['model_version']} since {day(model['deployed_at'])}"
 

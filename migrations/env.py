@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from alembic import context
 
-from storage import label_models, people_rows  # noqa: F401 - their rows are part of the metadata
+from storage import drift_models, label_models, people_rows, snapshot_models  # noqa: F401 - their rows are part of the metadata
 from storage.models import Base
 
 context.configure(

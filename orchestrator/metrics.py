@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 
 from prometheus_client import CollectorRegistry
@@ -27,6 +28,7 @@ class LineMetrics:
         yield from self.cameras()
         yield from self.streams()
         yield from self.queue()
+        yield from self.drift()
         yield from self.health()
 
     def parts(self) -> Iterator[Metric]:
@@ -82,6 +84,23 @@ class LineMetrics:
         overdue.add_metric([], counts["overdue"])
         leased.add_metric([], counts["leased"])
         yield from (opened, oldest, overdue, leased)
+
+    def drift(self) -> Iterator[Metric]:
+        psi = GaugeMetricFamily("adline_drift_psi", "Scores against the reference's.", labels=["station", "camera"])
+        ks = GaugeMetricFamily("adline_drift_ks", "Scores against the reference's.", labels=["station", "camera"])
+        labels = ["station", "camera", "cause"]
+        alarms = GaugeMetricFamily("adline_drift_alarms", "Alarms nobody acknowledged.", labels=labels)
+        facts = [worker.facts for worker in self.line_health.workers if worker.stage == "drift"]
+        for one in (one for found in facts for one in found.get("drift", {}).values()):
+            for metric, value in ((psi, one["psi"]), (ks, one["ks"])):
+                if value is not None:
+                    metric.add_metric([one["station"], one["camera"]], value)
+        opened = [
+            (one["station"], one["camera"], one["cause"]) for found in facts for one in found.get("drift_alarms", [])
+        ]
+        for place, count in sorted(Counter(opened).items()):
+            alarms.add_metric(list(place), count)
+        yield from (psi, ks, alarms)
 
     def health(self) -> Iterable[Metric]:
         ready = GaugeMetricFamily("adline_ready", "1 when a check of /readyz holds.", labels=["check"])

@@ -18,6 +18,7 @@ from orchestrator.supervisor import Task
 from workers.capture.build import build_cameras, build_triggers
 from workers.capture.plan import StationPlan
 from workers.consumer import Delivery
+from workers.drift.diagnosis import Limits
 from workers.inference.plan import RecipePlan
 
 
@@ -177,7 +178,30 @@ def pages_tasks(stage: Stage, settings: Settings, place: Place) -> list[Task]:
     return [Task(stage=stage.name, name="pages", worker=stage.worker, arguments=arguments, here=True)]
 
 
-PLANNERS = {"capture": capture_tasks, "inference": inference_tasks, "record": record_tasks, "pages": pages_tasks}
+def drift_tasks(stage: Stage, settings: Settings, place: Place) -> list[Task]:
+    drift = settings.drift
+    if not drift.enabled:
+        return []
+    limits = drift.model_dump(include={"brightness", "sharpness", "position", "deviations", "psi", "chance"})
+    arguments = {
+        "database_url": place.database_url,
+        "images": place.images,
+        "interval_seconds": drift.interval_seconds,
+        "frames": drift.frames,
+        "window": drift.window,
+        "limits": Limits(**limits),
+        "maximum_megapixels": settings.images.maximum_megapixels,
+    }
+    return [Task(stage=stage.name, name="drift", worker=stage.worker, arguments=arguments, here=True)]
+
+
+PLANNERS = {
+    "capture": capture_tasks,
+    "inference": inference_tasks,
+    "record": record_tasks,
+    "pages": pages_tasks,
+    "drift": drift_tasks,
+}
 
 
 def teach_task(settings: Settings, place: Place, recipes: list[str]) -> Task:

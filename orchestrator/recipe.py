@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
+from orchestrator.gate import Gate
 from orchestrator.section import Folder, Real, Section, Text, Whole, allowed
 
 PUBLISHED_IMAGE_SIZE = 518  # AnomalyCLIP's
@@ -126,6 +127,8 @@ class Recipe(Section):
         description="What the first model is taught from. Not set: anomalyclip inspects without, and promises nothing "
         "about false rejects; for patchcore a model must be imported and deployed.",
     )
+
+    gate: Gate = Field(default_factory=Gate, description="When a candidate may replace the champion.")
 
     @model_validator(mode="before")
     @classmethod

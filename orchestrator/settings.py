@@ -180,6 +180,36 @@ class Record(Section):
     )
 
 
+class Drift(Section):
+    """Whether frames and scores still are what they were when the model began."""
+
+    enabled: bool = Field(default=True, description="Whether a worker watches for drift.")
+    interval_seconds: Real = Field(default=60.0, ge=0.1, le=86_400, description="How often frames are measured.")
+    frames: Whole = Field(
+        default=30, ge=1, le=1000, description="Frames of each camera that are measured at a time, 10 ms each."
+    )
+    window: Whole = Field(
+        default=120, ge=20, le=10_000, description="So many frames are compared with as many first ones of the model."
+    )
+    brightness: Real = Field(default=0.07, gt=0, le=1, description="Change of brightness that is an alarm, as a share.")
+    sharpness: Real = Field(
+        default=0.12, gt=0, le=1, description="Change of fine against coarse details that is an alarm, as a share."
+    )
+    position: Real = Field(
+        default=0.75, gt=0, le=64, description="Shift that is an alarm, in 256ths of the frame's side."
+    )
+    deviations: Real = Field(
+        default=4.0, ge=2, le=20, description="Nor may chance explain such a change: so many standard deviations."
+    )
+    psi: Real = Field(default=0.25, gt=0, le=10, description="Population stability index of the scores that is much.")
+    chance: Real = Field(
+        default=0.001,
+        gt=0,
+        le=0.1,
+        description="An alarm when chance makes scores differ so much less often than this.",
+    )
+
+
 class Labeling(Section):
     """What people decide, and how they are asked."""
 
@@ -246,6 +276,7 @@ class Settings(Section):
     inference: Inference = Field(default_factory=Inference, description="From the frame to the anomaly score.")
     record: Record = Field(default_factory=Record, description="From the verdict to Postgres.")
     labeling: Labeling = Field(default_factory=Labeling, description="The queue of parts that people decide.")
+    drift: Drift = Field(default_factory=Drift, description="Whether frames and scores still are what they were.")
     stages: Stages = Field(default_factory=Stages, description="What Ray reserves, stage by stage.")
     stations: tuple[Station, ...] = Field(default=(), description="The stations of the line.")
     recipes: dict[Slug, Recipe] = Field(default={}, description="What stations do, by name.")

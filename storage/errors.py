@@ -218,6 +218,22 @@ class DatasetInvalid(AdlineError):
         super().__init__(f"{place}: {what}: given {given!r}; allowed: {allowed}")
 
 
+class PoolUnreadable(AdlineError):
+    """An image of the protected pool cannot be read: a pool with holes would flatter every model."""
+
+    def __init__(self, name: str, said: str) -> None:
+        self.name, self.said = name, said
+        super().__init__(f"protected image {name}: {said}; no model can be judged until it is back")
+
+
+class PoolsDiffer(AdlineError):
+    """Two models can only be compared on the same protected parts."""
+
+
+class DriftRefused(AdlineError):
+    """The drift alarm cannot be shown or acknowledged."""
+
+
 class PeerMissing(AdlineError):
     """The library to compare with is not installed."""
 

@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
+from storage.drift import alarms
 from storage.events import Verdict
 from storage.records import open_reviews, summarise_run
 
@@ -27,7 +28,7 @@ NEWEST = text("SELECT max(recorded_at) FROM verdicts")
 
 
 def overview(session: Session) -> dict[str, Any]:
-    """The last run, the verdicts of all runs, the open reviews, the models in use."""
+    """The last run, the verdicts of all runs, the open reviews, the models in use, the open drift alarms."""
     count, oldest_seconds = open_reviews(session)
     return {
         "last_run": last_run(session),
@@ -35,6 +36,7 @@ def overview(session: Session) -> dict[str, Any]:
         "last_recorded_at": newest_record(session),
         "open_reviews": {"count": count, "oldest_seconds": round(oldest_seconds, 1)},
         "models": deployed(session),
+        "drift_alarms": alarms(session),
     }
 
 

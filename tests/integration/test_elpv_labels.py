@@ -17,7 +17,7 @@ from workers.detectors.registry import use_threads
 from workers.detectors.supervised_training import fit
 
 TAUGHT, LABELLED, JUDGED = 60, 60, 80
-CONFIGURATION = HeadConfiguration(image_size=128, folds=3, members=3, width=16, least_steps=150, epochs=1, copies=2)
+CONFIGURATION = HeadConfiguration(image_size=128, folds=3, members=3, width=16, least_steps=150, epochs=1)
 
 
 def image(cell: elpv.Cell) -> Image:

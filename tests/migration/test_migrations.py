@@ -58,6 +58,18 @@ PART = [
     "INSERT INTO challenge_parts (recipe, part_key, added_by, reason) VALUES ('bracket', 'part:P-9', 'anna', 'hard')",
     "INSERT INTO people_events (what, done_by, detail) VALUES ('sign_in_refused', 'nobody', '')",
 ]
+DRIFT = [
+    "INSERT INTO drift_references "
+    "(id, station, camera, recipe, model_version, frames, first_at, last_at, facts, edges) "
+    "VALUES (1, 'press', 'top', 'bracket', 'm-1', 2, now(), now(), '{}', '')",
+    "INSERT INTO drift_measurements (id, station, camera, recipe, model_version, reference, frames, "
+    "first_at, last_at, cause, sentence, figures) "
+    "VALUES (1, 'press', 'top', 'bracket', 'm-1', 1, 2, now(), now(), 'focus', 'blurred', '{}')",
+    "INSERT INTO drift_alarms (id, measurement, station, camera, recipe, cause, pauses_retraining) "
+    "VALUES (1, 1, 'press', 'top', 'bracket', 'focus', true)",
+    "INSERT INTO drift_acknowledgements (alarm, acknowledged_by, reason, new_reference) "
+    "VALUES (1, 'anna', 'lens cleaned', false)",
+]
 DECISION = [
     "INSERT INTO reviews (id, inspection_id, reason, state, station, margin) SELECT "
     "'01890000-0000-7000-8000-000000000003', id, 'manual', 'resolved', station, 0.1 FROM inspections",
@@ -193,7 +205,7 @@ def test_every_view_and_each_of_its_columns_is_explained(database_url: str) -> N
 
 @pytest.mark.parametrize("table", APPEND_ONLY)
 def test_history_takes_inserts_only(database_url: str, postgres_server: EmbeddedPostgres, table: str) -> None:
-    execute(database_url, *PART, *DECISION)
+    execute(database_url, *PART, *DECISION, *DRIFT)
     with connection(database_url) as connected:
         column = connected.scalar(
             text("SELECT column_name FROM information_schema.columns WHERE table_name = :table LIMIT 1"),

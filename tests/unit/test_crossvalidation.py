@@ -7,14 +7,14 @@ import torch
 
 from tests.painted import good_part
 from tests.unit.painted_parts import labelled_parts
-from workers.datasets.crossvalidation import cross_validate
+from workers.datasets.crossvalidation import all_known, cross_validate, some_known
 from workers.detectors.detector import Detector
 from workers.detectors.head_configuration import HeadConfiguration
 from workers.detectors.labelled import Labelled
 from workers.detectors.patchcore import PatchCoreConfiguration
 from workers.detectors.patchcore_teaching import teach
 
-SMALL = HeadConfiguration(image_size=96, folds=2, members=2, width=8, epochs=2, least_steps=1, batch_size=16, copies=1)
+SMALL = HeadConfiguration(image_size=96, folds=2, members=2, width=8, epochs=2, least_steps=1, batch_size=16)
 PARTS = labelled_parts(16) + [Labelled(good_part(number), False) for number in range(76)]
 GROUPS = [f"part {number}" for number in range(len(PARTS))]
 
@@ -36,7 +36,8 @@ def test_figures_come_with_their_mean_and_spread_for_each_fold_of_each_seed() ->
     torch.set_num_threads(1)
     teacher = Watched()
     said: list[str] = []
-    found = cross_validate(PARTS, GROUPS, teacher, count=2, seeds=(0, 1), configuration=SMALL, progress=said.append)
+    learn = some_known(PARTS, GROUPS, teacher, configuration=SMALL)
+    found = cross_validate(PARTS, GROUPS, learn, count=2, seeds=(0, 1), progress=said.append)
     assert len(found.folds) == len(teacher.taught_from) == 4
     assert said[0] == "seed 0, fold 1 of 2"
     areas = [one["image_auroc"] for one in found.folds]
@@ -56,5 +57,16 @@ def areas_of(figures: dict[str, float]) -> list[str]:
 def test_pixels_are_not_judged_where_a_mask_is_missing() -> None:
     torch.set_num_threads(1)
     without = [Labelled(one.image, one.is_anomaly) for one in PARTS]
-    found = cross_validate(without, GROUPS, Watched(), count=2, seeds=(0,), labels=20, configuration=SMALL)
+    learn = some_known(without, GROUPS, Watched(), labels=20, configuration=SMALL)
+    found = cross_validate(without, GROUPS, learn, count=2, seeds=(0,))
     assert "pixel_auroc" not in found.mean()
+
+
+def test_when_every_label_is_told_all_good_parts_teach() -> None:
+    torch.set_num_threads(1)
+    configuration = PatchCoreConfiguration(image_size=96, bank_size=20, target_false_reject_rate=0.1)
+    learn = all_known(PARTS, GROUPS, configuration, SMALL)
+    everything = range(len(PARTS))
+    assert learn(everything, 0).learned.evidence["good"] == sum(not one.is_anomaly for one in PARTS)
+    found = cross_validate(PARTS, GROUPS, learn, count=2, seeds=(0,))
+    assert found.mean()["image_auroc"] > 0.7

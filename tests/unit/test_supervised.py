@@ -21,7 +21,7 @@ from workers.detectors.supervised import SupervisedDetector
 from workers.detectors.supervised_training import fit
 
 SMALL = HeadConfiguration(
-    image_size=96, folds=3, members=3, width=8, epochs=12, least_steps=1, batch_size=16, copies=2, worst_share=0.1
+    image_size=96, folds=3, members=3, width=8, epochs=12, least_steps=1, batch_size=16, worst_share=0.1
 )
 JUDGED = labelled_parts(20, start=5000)
 
@@ -113,7 +113,7 @@ def test_few_labels_do_not_make_it_worse(base: PatchCore, count: int, epochs: in
 
 def test_without_a_say_of_the_head_every_decision_is_that_of_the_detector_beneath(base: PatchCore) -> None:
     few = fit(base, labelled_parts(3), configuration=SMALL, seed=2)
-    assert few.learned.fusion.head_weight == 0
+    assert not few.learned.fusion.hears_labels
     for above, below in zip(scored(few, JUDGED), scored(base, JUDGED), strict=True):
         assert (above.anomaly_score >= few.ng_threshold) == (below.anomaly_score >= base.ng_threshold)
         assert (above.anomaly_score >= few.ok_threshold) == (below.anomaly_score >= base.ok_threshold)

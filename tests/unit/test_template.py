@@ -28,12 +28,21 @@ def uncommented(text: str) -> str:
     return "\n".join(SETTING.sub(r"\1", line) for before, line in pairs if before != f"# {NOT_SET}")
 
 
+def without_empty(found: Any) -> Any:
+    """A table in which every setting is a comment says nothing."""
+    if isinstance(found, list):
+        return [without_empty(one) for one in found]
+    if not isinstance(found, dict):
+        return found
+    return {name: kept for name, one in found.items() if (kept := without_empty(one)) != {}}
+
+
 @lines_of_both
 def test_the_written_file_is_valid_and_says_what_it_was_given(
     tmp_path: Path, line: Callable[[], dict[str, Any]]
 ) -> None:
     text = template(line())
-    assert tomllib.loads(text).items() >= line().items()
+    assert without_empty(tomllib.loads(text)).items() >= line().items()
     loaded = load(tmp_path, text)
     assert loaded.settings == Settings.model_validate(line(), context={"folder": tmp_path})
 

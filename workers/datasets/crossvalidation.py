@@ -10,16 +10,22 @@ import numpy as np
 from storage.errors import InspectionFailed, TeachingFailed
 from workers.datasets.image_metrics import decision, ranking
 from workers.datasets.pixel_metrics import Levels, PixelCounts, count_pixels
+from workers.detectors import supervised_teaching
 from workers.detectors.detector import Detector, Prediction
+from workers.detectors.frame_features import Look, Looker
 from workers.detectors.fusion_training import folds, numbered
 from workers.detectors.head_configuration import HeadConfiguration
+from workers.detectors.head_features import look
 from workers.detectors.labelled import Labelled
+from workers.detectors.patchcore import PatchCoreConfiguration
 from workers.detectors.supervised import SupervisedDetector
 from workers.detectors.supervised_training import fit
 
 Figures = dict[str, float]
 TeachOneClass = Callable[[Sequence[Labelled], Sequence[str], int], Detector]
 """From known-good images, their groups and a seed."""
+Learn = Callable[[Sequence[int], int], SupervisedDetector]
+"""From the places of the images that may be learned from, and a seed."""
 Progress = Callable[[str], None]
 
 TAUGHT_SHARE = 0.5  # of the good groups, for the one-class detector; the others are labels
@@ -42,25 +48,59 @@ class CrossValidation:
 def cross_validate(
     labelled: Sequence[Labelled],
     groups: Sequence[str],
-    teach: TeachOneClass,
+    learn: Learn,
     *,
     count: int = 5,
     seeds: Sequence[int] = (0, 1, 2),
-    labels: int | None = None,
-    configuration: HeadConfiguration | None = None,
     progress: Progress | None = None,
 ) -> CrossValidation:
-    """In each fold half of the good groups teach the one-class detector; of the other images at most `labels`, drawn at
-    random, and the taught ones teach the head."""
+    """Learn from all folds but one and judge that one, for each fold and seed."""
     truth = np.array([one.is_anomaly for one in labelled])
     found = CrossValidation()
     for seed in seeds:
         for number, (learned, judged) in enumerate(folds(truth, numbered(groups), count, seed), start=1):
             if progress is not None:
                 progress(f"seed {seed}, fold {number} of {count}")
-            detector = taught(labelled, groups, learned.tolist(), teach, labels, configuration, seed)
+            detector = learn(learned.tolist(), seed)
             found.folds.append(judge(detector, [labelled[place] for place in judged]))
     return found
+
+
+def all_known(
+    labelled: Sequence[Labelled],
+    groups: Sequence[str],
+    base: PatchCoreConfiguration,
+    configuration: HeadConfiguration | None = None,
+) -> Learn:
+    """Every label is told: the one-class detector is taught all good parts. Each image is looked at once in all."""
+    frames = look(labelled, Looker(Look(base.image_size, base.local_contrast)), None)
+
+    def learn(places: Sequence[int], seed: int) -> SupervisedDetector:
+        return supervised_teaching.teach(
+            [frames[place] for place in places],
+            groups=[groups[place] for place in places],
+            base=base,
+            configuration=configuration,
+            seed=seed,
+        )
+
+    return learn
+
+
+def some_known(
+    labelled: Sequence[Labelled],
+    groups: Sequence[str],
+    teach: TeachOneClass,
+    labels: int | None = None,
+    configuration: HeadConfiguration | None = None,
+) -> Learn:
+    """Half of the good groups teach the one-class detector; of the other images at most `labels`, drawn at random, and
+    the taught ones teach the head."""
+
+    def learn(places: Sequence[int], seed: int) -> SupervisedDetector:
+        return taught(labelled, groups, places, teach, labels, configuration, seed)
+
+    return learn
 
 
 def taught(

@@ -8,7 +8,7 @@ from typing import Any, Final
 import numpy as np
 
 from storage.errors import DatasetInvalid
-from workers.datasets.crossvalidation import cross_validate
+from workers.datasets.crossvalidation import all_known, cross_validate, some_known
 from workers.datasets.folds import group_of
 from workers.datasets.judging import Progress, Teaching
 from workers.datasets.sample import Dataset, Sample
@@ -17,16 +17,18 @@ from workers.detectors import registry
 from workers.detectors.detector import Detector
 from workers.detectors.head_configuration import HeadConfiguration
 from workers.detectors.labelled import Labelled
+from workers.detectors.patchcore import PatchCore, PatchCoreConfiguration
 
 FOLDS: Final = 5
 SEEDS: Final = 3
-HEAD: Final = HeadConfiguration()
+HEAD: Final[HeadConfiguration | None] = None
 
 
 def labelled_trial(dataset: Dataset, teaching: Teaching, labels: int | None, progress: Progress) -> dict[str, Any]:
     """Means over folds and seeds, and their standard deviations; the data set's own split plays no part.
 
-    labels: how many images outside those taught as known-good have their label told, in each fold; None is all.
+    labels: how many images outside those taught as known-good have their label told, in each fold; None is all, and a
+    PatchCore then is taught from all good ones.
     """
     samples = [sample for sample in dataset.samples if sample.is_anomaly is not None]
     for is_anomaly, what in ((False, "good images"), (True, "anomalies")):
@@ -45,17 +47,18 @@ def labelled_trial(dataset: Dataset, teaching: Teaching, labels: int | None, pro
             groups=groups,
         )
 
+    images, groups = [labelled(dataset, sample) for sample in samples], [group_of(sample) for sample in samples]
+    if labels is None and teaching.detector == PatchCore.name:
+        base = PatchCoreConfiguration(
+            image_size=teaching.image_size,
+            target_false_reject_rate=teaching.target_false_reject_rate,
+            review_share=teaching.review_share,
+        )
+        learn = all_known(images, groups, base, HEAD)
+    else:
+        learn = some_known(images, groups, teach, labels, HEAD)
     seeds = range(teaching.seed, teaching.seed + SEEDS)
-    found = cross_validate(
-        [labelled(dataset, sample) for sample in samples],
-        [group_of(sample) for sample in samples],
-        teach,
-        count=FOLDS,
-        seeds=seeds,
-        labels=labels,
-        configuration=HEAD,
-        progress=progress,
-    )
+    found = cross_validate(images, groups, learn, count=FOLDS, seeds=seeds, progress=progress)
     return {"labels": labels, "folds": FOLDS, "seeds": list(seeds), "mean": found.mean(), "spread": found.spread()}
 
 

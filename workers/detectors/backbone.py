@@ -33,7 +33,9 @@ class Backbone(Protocol):
         """What the bare network says: what a detector's cost is held against."""
         ...
 
-    def patches(self, image: Image) -> Patches: ...
+    def patches_of(self, features: Any) -> Patches:
+        """What the bank and the Gaussian see of them."""
+        ...
 
     def facts(self) -> dict[str, Any]:
         """For model.yaml: which weights, and all that is needed to build it again from them."""
@@ -67,8 +69,8 @@ class LiteBackbone:
     def features(self, image: Image) -> Features:
         return self.network.features(image)
 
-    def patches(self, image: Image) -> Patches:
-        return patches_of(self.network.features(image))
+    def patches_of(self, features: Features) -> Patches:
+        return patches_of(features)
 
     def facts(self) -> dict[str, Any]:
         return {"name": "tf_efficientnet_lite0", "sha256": WEIGHTS_SHA256}

@@ -75,12 +75,12 @@ class ClipTower:
             _, taps = self.tower(((shares - self.mean) / self.std)[None])
             return [F.layer_norm(tap[0, 1:], tap.shape[2:]) for tap in taps]
 
-    def patches(self, image: Image) -> Patches:
+    def patches_of(self, features: list[Tensor]) -> Patches:
         """All blocks for the bank, the last with its surroundings for the Gaussian."""
-        taps = self.features(image)
-        square = taps[-1].T.reshape(1, -1, self.grid, self.grid)  # (1, W, g, g)
+        last = features[-1]
+        square = last.T.reshape(1, -1, self.grid, self.grid)  # (1, W, g, g)
         around = F.avg_pool2d(square, SURROUNDINGS, 1, SURROUNDINGS // 2, count_include_pad=False)
-        return Patches(torch.cat(taps, dim=1), rows(around), taps[-1].mean(0))
+        return Patches(torch.cat(features, dim=1), rows(around), last.mean(0))
 
     def facts(self) -> dict[str, Any]:
         return {"name": self.name, "layers": list(self.config.features_list), "choices": self.choices}

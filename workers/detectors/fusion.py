@@ -1,4 +1,4 @@
-"""One score of two: how far out the one-class detector finds a part, and what the head learned from labels says."""
+"""One score of three: how far out the one-class detector finds a part, and what head and summary learned of labels."""
 
 from __future__ import annotations
 
@@ -14,20 +14,27 @@ SMALLEST = 1e-9  # a score of exactly 0 or 1 is as far out as one can be
 
 @dataclass(frozen=True)
 class Fusion:
-    """The logit of being defective: offset + distance_weight * distance + head_weight * the head's logit.
+    """The logit of being defective: offset + distance_weight * distance + head_weight * the head's logit
+    + summary_weight * the summary's margin.
 
-    Platt scaling of both scores at once (Platt, "Probabilistic Outputs for Support Vector Machines", 1999), learned
-    from parts neither has seen. Strictly rising in the distance; head_weight 0 leaves the one-class ranking as it is.
+    Platt scaling of all scores at once (Platt, "Probabilistic Outputs for Support Vector Machines", 1999), learned
+    from parts none of them has seen. Strictly rising in the distance; without the other two the one-class ranking.
     """
 
     offset: float
     distance_weight: float
     head_weight: float
+    summary_weight: float
 
-    def raw(self, anomaly_score: Values, head: Values) -> NDArray[np.float64]:
+    @property
+    def hears_labels(self) -> bool:
+        """Whether what was learned from labels has a say."""
+        return bool(self.head_weight or self.summary_weight)
+
+    def raw(self, anomaly_score: Values, head: Values, margin: Values) -> NDArray[np.float64]:
         """anomaly_score is the one-class detector's, in [0, 1], of images or of patches."""
-        fused = self.offset + self.distance_weight * distance(anomaly_score) + self.head_weight * head
-        return np.asarray(fused, np.float64)
+        learned = self.head_weight * head + self.summary_weight * margin
+        return np.asarray(self.offset + self.distance_weight * distance(anomaly_score) + learned, np.float64)
 
 
 def distance(anomaly_score: Values) -> NDArray[np.float64]:

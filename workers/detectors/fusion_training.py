@@ -1,4 +1,4 @@
-"""How much the head has earned to say: learned from scores of parts that were held out of its training."""
+"""How much head and summary have earned to say: learned from scores of parts that were held out of their training."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.optimize import minimize
 from scipy.special import expit
-from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import StratifiedGroupKFold
 
@@ -18,7 +18,8 @@ Floats = NDArray[np.float64]
 Truth = NDArray[np.bool_]
 
 DRAWS = 400
-DOUBT = 0.25  # the head is heard when its gain is real in three of four draws
+DOUBT = 0.25  # what was learned from labels is heard when its gain is real in three of four draws
+SHRINKAGE = 1.0  # of weights per standard deviation: a say is earned part by part
 LEAST_DISTANCE_WEIGHT = 1e-3  # a part that is farther out never scores lower
 
 
@@ -30,16 +31,18 @@ class Evidence:
     defective: int
     auroc_one_class: float
     auroc_head: float
+    auroc_summary: float
     auroc_fused: float
     brier: float
     """Mean squared error of the probability."""
-    head_helps: bool
+    labels_help: bool
     """Makes the probability better than the one-class score alone can, in most draws of the parts."""
 
 
 def learn(
     scores: Floats,
     head: Floats,
+    margins: Floats,
     is_anomaly: Truth,
     weights: Floats,
     groups: Sequence[str],
@@ -47,14 +50,14 @@ def learn(
     *,
     may_help: bool,
 ) -> tuple[Fusion, Evidence]:
-    """scores are the one-class detector's, head the head's logits out of fold, one for each labelled image.
+    """scores are the one-class detector's; the head's logits and the summary's margins are out of fold.
 
-    weights say how many parts to come an image stands for. may_help is false where the head could not be calibrated:
-    then only the one-class score counts.
+    weights say how many parts to come an image stands for. may_help is false where the fused score could not be
+    calibrated: then only the one-class score counts.
     """
-    features = np.stack([distance(scores), head], 1)
-    alone, numbers = features[:, :1], numbered(groups)
-    fused, below = (cross_fitted(one, is_anomaly, weights, numbers, seed) for one in (features, alone))
+    features = np.stack([distance(scores), head, margins], 1)
+    numbers = numbered(groups)
+    fused, below = (cross_fitted(one, is_anomaly, weights, numbers, seed) for one in (features, features[:, :1]))
     gains = weights * (log_loss(below, is_anomaly) - log_loss(fused, is_anomaly))
     helps = may_help and is_sure(gains, numbers, seed)
     logits = fused if helps else below
@@ -63,11 +66,12 @@ def learn(
         defective=int(is_anomaly.sum()),
         auroc_one_class=float(roc_auc_score(is_anomaly, scores)),
         auroc_head=float(roc_auc_score(is_anomaly, head)),
+        auroc_summary=float(roc_auc_score(is_anomaly, margins)),
         auroc_fused=float(roc_auc_score(is_anomaly, fused if helps else scores)),
         brier=float(np.average((expit(logits) - is_anomaly) ** 2, weights=weights)),
-        head_helps=helps,
+        labels_help=helps,
     )
-    return fitted(features if helps else alone, is_anomaly, weights), evidence
+    return fitted(features if helps else features[:, :1], is_anomaly, weights), evidence
 
 
 def numbered(groups: Sequence[str]) -> NDArray[np.int64]:
@@ -76,24 +80,26 @@ def numbered(groups: Sequence[str]) -> NDArray[np.int64]:
 
 
 def fitted(features: Floats, is_anomaly: Truth, importance: Floats) -> Fusion:
-    """Logistic regression whose weights are not negative: more of an anomaly is never less."""
-    model = LogisticRegression().fit(features, is_anomaly, importance)
-    weights = model.coef_[0]
-    if len(weights) == 2 and weights[1] <= 0:
-        return fitted(features[:, :1], is_anomaly, importance)
-    if weights[0] < LEAST_DISTANCE_WEIGHT:
-        held = LEAST_DISTANCE_WEIGHT * features[:, 0]
-        return refitted_without_distance(features, is_anomaly, importance, held)
-    return Fusion(float(model.intercept_[0]), float(weights[0]), float(weights[1]) if len(weights) == 2 else 0.0)
+    """Logistic regression whose weights are not negative: more of an anomaly is never less.
 
+    features: (images, 3), or (images, 1) for the distance alone.
+    """
+    count = features.shape[1]
+    unit = np.maximum(features.std(0), np.finfo(np.float64).tiny)
+    side = np.where(is_anomaly, 1.0, -1.0)
 
-def refitted_without_distance(features: Floats, is_anomaly: Truth, importance: Floats, held: Floats) -> Fusion:
-    """The distance contradicts the labels: it keeps a say too small to matter, so that no two parts tie."""
-    if features.shape[1] == 1:
-        rate = np.average(is_anomaly, weights=importance)
-        return Fusion(float(np.log(rate / (1 - rate)) - held.mean()), LEAST_DISTANCE_WEIGHT, 0.0)
-    model = LogisticRegression().fit(features[:, 1:], is_anomaly, importance)
-    return Fusion(float(model.intercept_[0] - held.mean()), LEAST_DISTANCE_WEIGHT, float(model.coef_[0, 0]))
+    def loss(said: Floats) -> tuple[float, Floats]:
+        offset, weights = said[0], said[1:]
+        logits = offset + features @ weights
+        pull = -side * importance * expit(-side * logits)
+        value = importance @ np.logaddexp(0, -side * logits) + SHRINKAGE / 2 * np.square(weights * unit).sum()
+        return float(value), np.concatenate([[pull.sum()], features.T @ pull + SHRINKAGE * weights * unit**2])
+
+    least = [LEAST_DISTANCE_WEIGHT] + [0.0] * (count - 1)
+    start = np.array([0.0, *least])
+    found = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=[(None, None), *((low, None) for low in least)])
+    offset, *weights = map(float, found.x)
+    return Fusion(offset, *(weights + [0.0] * (3 - count)))
 
 
 def cross_fitted(features: Floats, is_anomaly: Truth, weights: Floats, groups: NDArray[np.int64], seed: int) -> Floats:
@@ -101,8 +107,8 @@ def cross_fitted(features: Floats, is_anomaly: Truth, weights: Floats, groups: N
     logits = np.zeros(len(is_anomaly))
     for learned, judged in folds(is_anomaly, groups, 5, seed):
         fusion = fitted(features[learned], is_anomaly[learned], weights[learned])
-        head = features[judged, 1] if features.shape[1] == 2 else 0.0
-        logits[judged] = fusion.offset + fusion.distance_weight * features[judged, 0] + fusion.head_weight * head
+        own = np.array([fusion.distance_weight, fusion.head_weight, fusion.summary_weight])[: features.shape[1]]
+        logits[judged] = fusion.offset + features[judged] @ own
     return logits
 
 

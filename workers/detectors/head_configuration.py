@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from storage.errors import SettingsError
+from workers.detectors.frame_features import Look
 
 
 @dataclass(frozen=True)
@@ -12,6 +13,8 @@ class HeadConfiguration:
     """The defaults did as well as any tried on magnetic tiles, in 5 folds by block."""
 
     image_size: int = 256
+    local_contrast: bool = True
+    """As the one-class detector looks: then the backbone runs once for both."""
     folds: int = 5
     """Of the labelled parts: each is held out of one member's training, whose word on it is believed."""
     members: int = 7
@@ -28,8 +31,10 @@ class HeadConfiguration:
     weight_decay: float = 0.01
     mask_weight: float = 1.0
     """Of the patches' losses, against those of the image."""
-    copies: int = 8
-    """Changed copies of each image to learn from, the image itself among them."""
+
+    @property
+    def look(self) -> Look:
+        return Look(self.image_size, self.local_contrast)
 
     def __post_init__(self) -> None:
         problems = [
@@ -56,5 +61,4 @@ BOUNDS = {
     "learning_rate": (1e-6, 1),
     "weight_decay": (0, 1),
     "mask_weight": (0, 100),
-    "copies": (1, 64),
 }

@@ -12,17 +12,17 @@ from torch.nn.functional import binary_cross_entropy_with_logits as cross_entrop
 
 from workers.detectors.head import Head, Inputs, Logits
 from workers.detectors.head_configuration import HeadConfiguration
-from workers.detectors.head_features import Copies
+from workers.detectors.head_features import MIRRORINGS, Lessons
 
 WARM_UP = 0.15  # of all steps
 CHUNK = 64  # images at once where nothing is learned
 
 
-def train(copies: Copies, is_anomaly: Tensor, folds: Tensor, configuration: HeadConfiguration, seed: int) -> Head:
+def train(lessons: Lessons, is_anomaly: Tensor, folds: Tensor, configuration: HeadConfiguration, seed: int) -> Head:
     """folds: (images,) the member that must not learn from the image, or -1 when all may."""
     torch.manual_seed(seed)
     head = Head(configuration.members, configuration.width, configuration.worst_share, configuration.dropout)
-    standardise(head, copies.stages)
+    standardise(head, lessons.stages)
     learns = folds[:, None] != torch.arange(configuration.members)  # (images, members)
     rarity = (1 / is_anomaly.float().mean() - 1).clamp(0.1, 10)
     count = len(is_anomaly)
@@ -35,12 +35,11 @@ def train(copies: Copies, is_anomaly: Tensor, folds: Tensor, configuration: Head
     head.train()
     for step in range(steps):
         images = drawn(step, count, batch, seed)
-        which = torch.randint(copies.coverage.shape[1], (batch,))
-        logits = head(copies.batch(images, which))
+        stages, covered = lessons.batch(images, MIRRORINGS[int(torch.randint(len(MIRRORINGS), ()))])
+        logits = head(stages)
         truth = is_anomaly[images].float()
         loss = image_loss(logits, truth, learns[images], rarity)
-        known = copies.localised[images]
-        covered = copies.coverage[images, which]
+        known = lessons.localised[images]
         loss = loss + configuration.mask_weight * patch_loss(logits, covered, learns[images] & known[:, None])
         optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
@@ -57,9 +56,9 @@ def drawn(step: int, count: int, batch: int, seed: int) -> Tensor:
 
 
 def standardise(head: Head, stages: Inputs) -> None:
-    """Of the unchanged images; no label is looked at."""
+    """No label is looked at."""
     for name, stage in zip(Inputs._fields, stages, strict=True):
-        values = stage[:, 0].float()
+        values = stage.float()
         head.get_buffer(f"{name}_centre").copy_(values.mean((0, 2, 3))[:, None, None])
         head.get_buffer(f"{name}_scale").copy_(values.std((0, 2, 3))[:, None, None] + 1e-3)
 
@@ -96,13 +95,13 @@ def shared(losses: Tensor, learns: Tensor) -> Tensor:
     return ((losses * learns).sum(0) / learns.sum(0).clamp_min(1)).sum()
 
 
-def out_of_fold(head: Head, copies: Copies, folds: Tensor) -> Tensor:
+def out_of_fold(head: Head, lessons: Lessons, folds: Tensor) -> Tensor:
     """(images,) image logits by the member that did not learn from the image; of the others the members' mean."""
     parts = []
     with torch.inference_mode():
         for start in range(0, len(folds), CHUNK):
             images = torch.arange(start, min(start + CHUNK, len(folds)))
-            parts.append(head(copies.batch(images, torch.zeros_like(images))).image)
+            parts.append(head(lessons.batch(images)[0]).image)
     logits = torch.cat(parts)  # (images, members)
     own = logits.gather(1, folds.clamp_min(0)[:, None])[:, 0]
     return torch.where(folds < 0, logits.mean(1), own)

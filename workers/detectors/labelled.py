@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from storage.errors import TeachingFailed
 from workers.detectors.detector import Image
+from workers.detectors.frame_features import FrameFeatures
 
 LEAST_GROUPS_OF_A_CLASS = 2
 """With fewer, nothing can be held out of that class, and nothing be said of parts to come."""
@@ -31,7 +32,18 @@ class Labelled:
     """The one-class detector was taught from this very image: its score of it says nothing, the pixels still do."""
 
 
-def check(labelled: Sequence[Labelled], groups: Sequence[str]) -> None:
+@dataclass(frozen=True)
+class Seen:
+    """A labelled image as the backbone's features: all that is learned from, so what a refit needs to be kept."""
+
+    features: FrameFeatures
+    is_anomaly: bool
+    coverage: NDArray[np.float32] | None = None
+    """(rows, columns) of the stride-16 grid: how much of each patch is defective; None where that is not known."""
+    is_taught: bool = False
+
+
+def check(labelled: Sequence[Labelled | Seen], groups: Sequence[str]) -> None:
     """TeachingFailed when labels contradict one another or are too few, with the numbers."""
     if len(groups) != len(labelled):
         raise TeachingFailed(f"{len(labelled)} labelled images were given and {len(groups)} groups; allowed: one each")
@@ -48,16 +60,21 @@ def check(labelled: Sequence[Labelled], groups: Sequence[str]) -> None:
             )
 
 
-def judges(one: Labelled, is_anomaly: bool) -> bool:
+def judges(one: Labelled | Seen, is_anomaly: bool) -> bool:
     """Whether the label can say how good a score is for this class."""
     return one.is_anomaly is is_anomaly and not one.is_taught
 
 
-def check_one(number: int, one: Labelled) -> None:
+def check_one(number: int, one: Labelled | Seen) -> None:
     if one.is_taught and one.is_anomaly:
         raise TeachingFailed(
             f"labelled image {number} is defective and was taught as known-good; it can be one of both"
         )
+    if isinstance(one, Labelled):
+        check_mask(number, one)
+
+
+def check_mask(number: int, one: Labelled) -> None:
     if one.mask is None:
         return
     if one.mask.dtype not in (np.bool_, np.uint8):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from torch import Tensor
@@ -16,10 +17,11 @@ from workers.detectors.artefact import Artefact
 from workers.detectors.backbone import Backbone, LiteBackbone, restored_backbone
 from workers.detectors.calibration import anomaly_score, score_of
 from workers.detectors.detector import Calibration, Configuration, Image, Prediction
-from workers.detectors.efficientnet_lite import checked
+from workers.detectors.efficientnet_lite import EfficientNetLite, checked
+from workers.detectors.frame_features import Look
 from workers.detectors.frame_scorer import FrameScorer, PatchDistances
 from workers.detectors.patches import Patches
-from workers.detectors.tiles import Tiles
+from workers.detectors.tiles import WHOLE, Tiles
 
 NG_THRESHOLD = 0.5
 
@@ -83,7 +85,11 @@ class PatchCore:
             return error
 
     def score(self, image: Image) -> Prediction:
-        tiles = self.eye.patches(image)
+        return self.score_features(self.eye.features(image))
+
+    def score_features(self, features: Sequence[Any]) -> Prediction:
+        """Of a frame's tiles, row by row: for who has run the backbone already."""
+        tiles = [self.eye.backbone.patches_of(tile) for tile in features]
         raw, raw_map = self.scorer.judge(self.distances.of(tiles))
         if not (np.isfinite(raw) and np.isfinite(raw_map).all()):
             raise ScoreInvalid(f"{self.name} {self.version} gave a raw score that is not a number: {raw}")
@@ -130,9 +136,24 @@ class Eye:
         self.backbone: Backbone = backbone or LiteBackbone(size, contrast=contrast)
         self.grid = self.backbone.grid
 
+    @property
+    def look(self) -> Look | None:
+        """At the whole frame with EfficientNet-Lite0; None when it is cut into tiles, or a CLIP looks at it."""
+        if self.tiles != Tiles.parse(WHOLE) or not isinstance(self.backbone, LiteBackbone):
+            return None
+        return Look(self.backbone.image_size, self.backbone.network.contrast)
+
+    @property
+    def network(self) -> EfficientNetLite | None:
+        return self.backbone.network if isinstance(self.backbone, LiteBackbone) else None
+
+    def features(self, image: Image) -> list[Any]:
+        """What the backbone says of each tile, row by row."""
+        return [self.backbone.features(tile) for tile in self.tiles.cut(checked(image), self.grid)]
+
     def patches(self, image: Image) -> list[Patches]:
         """Of each tile, row by row."""
-        return [self.backbone.patches(tile) for tile in self.tiles.cut(checked(image), self.grid)]
+        return [self.backbone.patches_of(tile) for tile in self.features(image)]
 
 
 def configuration_of(saved: Configuration) -> PatchCoreConfiguration:

@@ -16,12 +16,14 @@ from storage.errors import InspectionFailed, TeachingFailed
 from workers.detectors.backbone import BackboneSource, backbone_to_teach
 from workers.detectors.calibration import calibrate
 from workers.detectors.detector import Image
+from workers.detectors.frame_features import FrameFeatures, checked
 from workers.detectors.frame_scorer import Distances, FrameScorer, PatchDistances, learn_standards
 from workers.detectors.held_out import divide, named
 from workers.detectors.patch_bank import learn_bank
 from workers.detectors.patch_gaussian import learn_gaussian
 from workers.detectors.patchcore import Eye, PatchCore, PatchCoreConfiguration
-from workers.detectors.patches import Patches
+from workers.detectors.patches import Patches, patches_of
+from workers.detectors.tiles import WHOLE
 
 CHUNK = 8  # images in memory at once while teaching
 
@@ -50,6 +52,35 @@ def teach(
     eye = Eye(configuration, backbone)
     with one_thread_an_operation() as threads:
         frames = list(watched(images, eye, progress, threads))
+    return teach_patches(frames, eye, configuration, groups=groups, seed=seed)
+
+
+def teach_features(
+    frames: Iterable[FrameFeatures],
+    *,
+    groups: Sequence[str] | None = None,
+    configuration: PatchCoreConfiguration | None = None,
+    seed: int = 0,
+) -> PatchCore:
+    """As `teach`, from features that were kept: no forward pass. Frames are not tiled."""
+    configuration = configuration or PatchCoreConfiguration()
+    eye = Eye(configuration)
+    if eye.look is None:
+        raise TeachingFailed(f'features are of whole frames; tiles is "{configuration.tiles}", allowed: {WHOLE}')
+    patches = [[patches_of(checked(one, eye.look).unpacked())] for one in frames]
+    return teach_patches(patches, eye, configuration, groups=groups, seed=seed)
+
+
+def teach_patches(
+    frames: Sequence[list[Patches]],
+    eye: Eye,
+    configuration: PatchCoreConfiguration,
+    *,
+    groups: Sequence[str] | None,
+    seed: int,
+) -> PatchCore:
+    """From the tiles' patches of each frame."""
+    with one_thread_an_operation():
         groups = named(len(frames), groups)
         division = divide(groups, configuration.held_out_share, configuration.target_false_reject_rate, seed)
         kept = [frames[place] for place in division.kept]

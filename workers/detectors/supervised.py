@@ -1,6 +1,7 @@
-"""A one-class detector with a head on top that learned from operators' labels; the two scores are fused.
+"""A one-class detector with a head and a summary's machine on top that learned from operators' labels; all are fused.
 
-The head reads frozen features of EfficientNet-Lite0, so that any one-class detector can be beneath it.
+Both read frozen features of EfficientNet-Lite0, so that any one-class detector can be beneath them; a PatchCore that
+looks at frames in the same way shares its one forward pass.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, TypeGuard
 
 import cv2
 import numpy as np
@@ -24,13 +25,18 @@ from workers.detectors.artefact import Artefact
 from workers.detectors.beneath import Packed, packed, unpacked
 from workers.detectors.calibration import anomaly_score, score_of
 from workers.detectors.detector import Calibration, Detector, Image, Prediction
-from workers.detectors.efficientnet_lite import PREPROCESSING, WEIGHTS_SHA256, EfficientNetLite
+from workers.detectors.efficientnet_lite import PREPROCESSING, WEIGHTS_SHA256, Features
+from workers.detectors.frame_features import Look, Looker
+from workers.detectors.frame_features import packed as rounded
 from workers.detectors.fusion import Fusion, probability
 from workers.detectors.head import Head, inputs
 from workers.detectors.head_configuration import HeadConfiguration
+from workers.detectors.patchcore import PatchCore
+from workers.detectors.summary import cells_of
+from workers.detectors.summary_machine import SummaryMachine
 
 NG_THRESHOLD = 0.5
-HEAD = "head."
+HEAD, SUMMARY = "head.", "summary."
 
 
 @dataclass(frozen=True)
@@ -40,7 +46,15 @@ class Learned:
     fusion: Fusion
     evidence: dict[str, float | int | bool]
     f1_threshold: float
-    """The anomaly_score that told held-out labelled parts apart best, by F1."""
+    """The anomaly_score with the best F1 to be expected of parts to come."""
+
+
+class Judged(NamedTuple):
+    """What labels taught about one frame."""
+
+    logit: float  # the head's members' mean
+    patches: NDArray[np.float32]  # (rows, columns), on the same scale
+    margin: float  # the summary's
 
 
 class SupervisedDetector:
@@ -52,15 +66,17 @@ class SupervisedDetector:
         self,
         base: Detector,
         head: Head,
+        machine: SummaryMachine,
         configuration: HeadConfiguration,
         learned: Learned,
         calibration: Calibration,
         created_at: str,
-        backbone: EfficientNetLite,
+        looker: Looker,
     ) -> None:
         self.base, self.configuration, self.learned = base, configuration, learned
-        self.calibration, self.created_at, self.backbone = calibration, created_at, backbone
-        self.head = head.to(backbone.device).eval().requires_grad_(False)
+        self.calibration, self.created_at, self.looker = calibration, created_at, looker
+        self.head = head.to(looker.backbone.device).eval().requires_grad_(False)
+        self.machine = machine.to(looker.backbone.device)
         self.image_size = max(base.image_size, configuration.image_size)
         self.version = sha256(
             f"{base.version} {artefact.weights_sha256(self.tensors())} {learned.fusion}".encode()
@@ -75,28 +91,35 @@ class SupervisedDetector:
         return score_of(self.calibration, self.calibration.raw_ok_threshold)
 
     def predict(self, images: Sequence[Image]) -> list[Prediction | InspectionFailed]:
-        answers = self.base.predict(images)
-        return [self.answer(image, below) for image, below in zip(images, answers, strict=True)]
+        return [self.answer(image) for image in images]
 
-    def answer(self, image: Image, below: Prediction | InspectionFailed) -> Prediction | InspectionFailed:
+    def answer(self, image: Image) -> Prediction | InspectionFailed:
         """An image that cannot be scored is that part's failure alone."""
-        if isinstance(below, InspectionFailed):
-            return below
         try:
-            return self.fused(below, *self.judged(image))
+            features = self.looker.backbone.features(image)
+            if shares_look(self.base, self.looker.look):
+                below = self.base.score_features([features])
+            else:
+                (answer,) = self.base.predict([image])
+                if isinstance(answer, InspectionFailed):
+                    return answer
+                below = answer
+            return self.fused(below, self.judged(features))
         except InspectionFailed as error:
             return error
 
-    def judged(self, image: Image) -> tuple[float, NDArray[np.float32]]:
-        """The members' mean logits: of the image, and of its patches as (rows, columns)."""
+    def judged(self, features: Features) -> Judged:
+        """What labels taught about a frame; features are rounded as those were that it was learned from."""
+        same = rounded(features).unpacked()
         with torch.inference_mode():
-            logits = self.head(inputs(self.backbone.features(image)))
-        return float(logits.image.mean()), logits.patches[0].mean(0).cpu().numpy()
+            logits = self.head(inputs(same))
+            margin = self.machine.margins(cells_of(same)[None])
+        return Judged(float(logits.image.mean()), logits.patches[0].mean(0).cpu().numpy(), float(margin))
 
-    def fused(self, below: Prediction, logit: float, patches: NDArray[np.float32]) -> Prediction:
+    def fused(self, below: Prediction, above: Judged) -> Prediction:
         fusion = self.learned.fusion
-        raw = float(fusion.raw(below.anomaly_score, logit))
-        raw_map = fusion.raw(below.anomaly_map, fitting(patches, below.anomaly_map.shape))
+        raw = float(fusion.raw(below.anomaly_score, above.logit, above.margin))
+        raw_map = fusion.raw(below.anomaly_map, fitting(above.patches, below.anomaly_map.shape), above.margin)
         if not (np.isfinite(raw) and np.isfinite(raw_map).all()):
             raise ScoreInvalid(f"{self.name} {self.version} gave a raw score that is not a number: {raw}")
         anomaly = probability(raw)
@@ -109,7 +132,8 @@ class SupervisedDetector:
         )
 
     def tensors(self) -> dict[str, Tensor]:
-        return {HEAD + name: tensor for name, tensor in self.head.state_dict().items()}
+        head = {HEAD + name: tensor for name, tensor in self.head.state_dict().items()}
+        return head | {SUMMARY + name: tensor for name, tensor in self.machine.tensors.items()}
 
     def save(self, folder: Path) -> str:
         with packed(self.base, near=folder.parent) as base:
@@ -143,22 +167,37 @@ class SupervisedDetector:
         described = saved.configuration
         configuration = HeadConfiguration(**described["head"])
         learned = Learned(Fusion(**described["fusion"]), described["evidence"], described["f1_threshold"])
+        base = unpacked(saved, described["base"], device)
         return cls(
-            unpacked(saved, described["base"], device),
+            base,
             restored_head(configuration, saved.tensors),
+            SummaryMachine(beneath_prefix(SUMMARY, saved.tensors)),
             configuration,
             learned,
             saved.calibration,
             saved.created_at,
-            EfficientNetLite(configuration.image_size, device),
+            looker_for(base, configuration.look, device),
         )
+
+
+def shares_look(base: Detector, look: Look) -> TypeGuard[PatchCore]:
+    """Whether one forward pass serves both."""
+    return isinstance(base, PatchCore) and base.eye.look == look
+
+
+def looker_for(base: Detector, look: Look, device: str = "cpu") -> Looker:
+    """The backbone that base has in memory already, where it looks in the same way."""
+    return Looker(look, device, base.eye.network if shares_look(base, look) else None)
+
+
+def beneath_prefix(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
 
 def restored_head(configuration: HeadConfiguration, tensors: Mapping[str, Tensor]) -> Head:
     head = Head(configuration.members, configuration.width, configuration.worst_share, configuration.dropout)
-    found = {name.removeprefix(HEAD): tensor for name, tensor in tensors.items() if name.startswith(HEAD)}
     try:
-        head.load_state_dict(found)
+        head.load_state_dict(beneath_prefix(HEAD, tensors))
     except RuntimeError as error:
         raise ModelError(f"the head's weights do not fit its configuration: {error}") from error
     return head

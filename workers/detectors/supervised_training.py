@@ -1,6 +1,6 @@
-"""Teaches a supervised detector: a head from operators' labels, on top of a one-class detector.
+"""Teaches a supervised detector: a head and a summary's machine from operators' labels, on top of a one-class detector.
 
-What the head says is believed as far as labelled parts that were held out of its training bear it out. With few labels
+What they say is believed as far as labelled parts that were held out of their training bear it out. With few labels
 they do not: then the detector ranks and rejects exactly as the one beneath it.
 """
 
@@ -13,20 +13,24 @@ from datetime import UTC, datetime
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.metrics import precision_recall_curve
+from scipy.special import expit
 
 from storage.errors import InspectionFailed, TeachingFailed
 from workers.detectors import fusion_training
 from workers.detectors.calibration import calibrate, parts_needed, score_of
 from workers.detectors.detector import Calibration, Detector
-from workers.detectors.efficientnet_lite import EfficientNetLite
+from workers.detectors.frame_features import Look
 from workers.detectors.fusion import Fusion
-from workers.detectors.head import Head
 from workers.detectors.head_configuration import HeadConfiguration
-from workers.detectors.head_features import Progress, extract
-from workers.detectors.head_training import out_of_fold, train
-from workers.detectors.labelled import Labelled, check
-from workers.detectors.supervised import Learned, SupervisedDetector
+from workers.detectors.head_features import Progress, lessons, look
+from workers.detectors.head_training import out_of_fold as head_out_of_fold
+from workers.detectors.head_training import train
+from workers.detectors.labelled import Labelled, Seen, check
+from workers.detectors.patchcore import PatchCore
+from workers.detectors.summary import cells_of, moments_of
+from workers.detectors.summary_machine import learn_machine
+from workers.detectors.summary_machine import out_of_fold as machine_out_of_fold
+from workers.detectors.supervised import Learned, SupervisedDetector, looker_for, shares_look
 
 Floats = NDArray[np.float64]
 Truth = NDArray[np.bool_]
@@ -53,66 +57,96 @@ def fit(
     """
     groups = [str(number) for number in range(len(labelled))] if groups is None else groups
     check(labelled, groups)
-    configuration = configuration or HeadConfiguration()
-    is_anomaly = np.array([one.is_anomaly for one in labelled])
-    judging = new_to_base(labelled)
-    scores = scored(base, labelled, judging)
-    folds = fold_of_each(labelled, groups, configuration.folds, seed)
+    configuration = configuration or beneath(base)
+    looker = looker_for(base, configuration.look)
+    frames = look(labelled, looker, progress)
+    scores = scored(base, labelled, frames, configuration.look)
+    return refit(base, frames, scores, groups=groups, anomaly_rate=anomaly_rate, configuration=configuration, seed=seed)
+
+
+def refit(
+    base: Detector,
+    frames: Sequence[Seen],
+    scores: Floats | None = None,
+    *,
+    groups: Sequence[str] | None = None,
+    anomaly_rate: float | None = None,
+    configuration: HeadConfiguration | None = None,
+    seed: int = 0,
+) -> SupervisedDetector:
+    """As `fit`, from features that were kept: no forward pass.
+
+    scores: base's anomaly_score of each frame; of those it was taught from they may be anything. Not needed when base
+    is a PatchCore that looks at whole frames as the configuration says: it scores the features.
+    """
+    groups = [str(number) for number in range(len(frames))] if groups is None else groups
+    check(frames, groups)
+    configuration = configuration or beneath(base)
+    looker = looker_for(base, configuration.look)
+    scores = scores_of(base, frames, configuration.look) if scores is None else scores
+    is_anomaly = np.array([one.is_anomaly for one in frames])
+    judging = new_to_base(frames)
+    folds = fold_of_each(frames, groups, configuration.folds, seed)
+    learned_from = lessons(frames, looker)
     with torch.random.fork_rng(devices=[]):  # the caller's random numbers stay its own
-        backbone = EfficientNetLite(configuration.image_size)
-        head, logits = trained(labelled, is_anomaly, folds, backbone, configuration, seed, progress)
+        head = train(learned_from, torch.from_numpy(is_anomaly), torch.from_numpy(folds), configuration, seed)
+    logits = head_out_of_fold(head, learned_from, torch.from_numpy(folds)).numpy().astype(np.float64)
+    cells = torch.stack([cells_of(one.features.unpacked()) for one in frames])
+    machine = learn_machine(cells, is_anomaly, [moments_of(cells)])
+    margins = machine_out_of_fold(cells, is_anomaly, folds)
     truth, parts = is_anomaly[judging], [groups[place] for place in judging]
     weights = importance(truth, anomaly_rate)
+    said = scores[judging], logits[judging], margins[judging]
     may_help = enough_good(truth, parts, base.calibration)
-    fusion, evidence = fusion_training.learn(scores, logits[judging], truth, weights, parts, seed, may_help=may_help)
-    raw = fusion.raw(scores, logits[judging])
+    fusion, evidence = fusion_training.learn(*said, truth, weights, parts, seed, may_help=may_help)
+    raw = fusion.raw(*said)
     calibration = calibrated(fusion, base, raw, truth, parts)
-    learned = Learned(fusion, asdict(evidence), score_of(calibration, best_f1_threshold(truth, raw, weights)))
+    learned = Learned(fusion, asdict(evidence), score_of(calibration, best_f1_threshold(raw, weights)))
     created_at = datetime.now(UTC).isoformat(timespec="seconds")
-    return SupervisedDetector(base, head, configuration, learned, calibration, created_at, backbone)
+    return SupervisedDetector(base, head, machine, configuration, learned, calibration, created_at, looker)
 
 
-def new_to_base(labelled: Sequence[Labelled]) -> list[int]:
+def beneath(base: Detector) -> HeadConfiguration:
+    """The configuration that shares base's forward pass, where that can be."""
+    seen = base.eye.look if isinstance(base, PatchCore) else None
+    if seen is None:
+        return HeadConfiguration()
+    return HeadConfiguration(image_size=seen.image_size, local_contrast=seen.local_contrast)
+
+
+def new_to_base(labelled: Sequence[Labelled | Seen]) -> list[int]:
     """Places of the images that can say how good the one-class score is."""
     return [place for place, one in enumerate(labelled) if not one.is_taught]
 
 
-def scored(base: Detector, labelled: Sequence[Labelled], places: Sequence[int]) -> Floats:
-    """What the one-class detector says of these images."""
+def scored(base: Detector, labelled: Sequence[Labelled], frames: Sequence[Seen], look: Look) -> Floats:
+    """What the one-class detector says of each image."""
+    if shares_look(base, look):
+        return scores_of(base, frames, look)
     scores = []
-    for place in places:
-        (answer,) = base.predict([labelled[place].image])
+    for number, one in enumerate(labelled, start=1):
+        (answer,) = base.predict([one.image])
         if isinstance(answer, InspectionFailed):
-            raise TeachingFailed(f"labelled image {place + 1}: {answer}") from answer
+            raise TeachingFailed(f"labelled image {number}: {answer}") from answer
         scores.append(answer.anomaly_score)
     return np.array(scores, np.float64)
 
 
-def fold_of_each(labelled: Sequence[Labelled], groups: Sequence[str], count: int, seed: int) -> NDArray[np.int64]:
+def scores_of(base: Detector, frames: Sequence[Seen], look: Look) -> Floats:
+    if not shares_look(base, look):
+        raise TeachingFailed(f"{base.name} looks at frames in another way than {look}: its scores must be given")
+    return np.array([base.score_features([one.features.unpacked()]).anomaly_score for one in frames])
+
+
+def fold_of_each(frames: Sequence[Seen], groups: Sequence[str], count: int, seed: int) -> NDArray[np.int64]:
     """The member that must not learn from each image; parts the one-class detector knows are for all to learn from."""
-    folds = np.full(len(labelled), NOBODY)
-    judging = new_to_base(labelled)
-    truth = np.array([labelled[place].is_anomaly for place in judging])
+    folds = np.full(len(frames), NOBODY)
+    judging = new_to_base(frames)
+    truth = np.array([frames[place].is_anomaly for place in judging])
     numbers = fusion_training.numbered([groups[place] for place in judging])
     for member, (_, judged) in enumerate(fusion_training.folds(truth, numbers, count, seed)):
         folds[np.array(judging)[judged]] = member
     return folds
-
-
-def trained(
-    labelled: Sequence[Labelled],
-    is_anomaly: Truth,
-    folds: NDArray[np.int64],
-    backbone: EfficientNetLite,
-    configuration: HeadConfiguration,
-    seed: int,
-    progress: Progress | None,
-) -> tuple[Head, Floats]:
-    """The head, and its logit of each image by the member that did not learn from it."""
-    copies = extract(labelled, backbone, configuration.copies, seed, progress)
-    members = torch.from_numpy(folds)
-    head = train(copies, torch.from_numpy(is_anomaly), members, configuration, seed)
-    return head, out_of_fold(head, copies, members).numpy().astype(np.float64)
 
 
 def importance(truth: Truth, anomaly_rate: float | None) -> Floats:
@@ -134,17 +168,22 @@ def enough_good(truth: Truth, parts: Sequence[str], calibration: Calibration) ->
 def calibrated(fusion: Fusion, base: Detector, raw: Floats, truth: Truth, parts: Sequence[str]) -> Calibration:
     """On labelled good parts, out of fold; without the head's say, on the very parts that base was calibrated on."""
     below = base.calibration
-    if fusion.head_weight:
+    if fusion.hears_labels:
         good, good_parts = raw[~truth], [part for part, defective in zip(parts, truth, strict=True) if not defective]
     else:
         scores = np.array([score_of(below, score) for score in below.good_raw_scores])
-        good, good_parts = fusion.raw(scores, np.zeros_like(scores)), [str(part) for part in below.good_parts]
+        good, good_parts = fusion.raw(scores, 0.0, 0.0), [str(part) for part in below.good_parts]
     return calibrate(good.tolist(), below.target_false_reject_rate, below.review_share, good_parts or None)
 
 
-def best_f1_threshold(truth: Truth, raw: Floats, weights: Floats) -> float:
-    """Half-way between the two scores where F1 is best; scores are out of fold."""
-    precision, recall, thresholds = precision_recall_curve(truth, raw, sample_weight=weights)
-    f1 = 2 * precision * recall / np.maximum(precision + recall, np.finfo(np.float64).tiny)
-    place = int(f1[:-1].argmax())
-    return float(thresholds[max(place - 1, 0) : place + 1].mean())
+def best_f1_threshold(raw: Floats, weights: Floats) -> float:
+    """Half-way between the two scores where the F1 to be expected is best; raw: fused logits, out of fold.
+
+    Expected of the probabilities, not counted of the labels: the best of a few counts is best by chance. With some
+    hundred labels both come to the same.
+    """
+    order = np.argsort(-raw)
+    defective = (weights * expit(raw))[order]
+    f1 = 2 * np.cumsum(defective) / (defective.sum() + np.cumsum(weights[order]))
+    place = int(f1.argmax())
+    return float(raw[order[place : place + 2]].mean())

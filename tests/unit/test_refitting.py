@@ -1,0 +1,106 @@
+"""A model can be learned again from features that were kept, without the pixels."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from storage.errors import TeachingFailed
+from tests.painted import good_part
+from tests.unit.painted_parts import labelled_parts
+from workers.detectors.detector import Prediction
+from workers.detectors.efficientnet_lite import EfficientNetLite
+from workers.detectors.frame_features import FrameFeatures, Look, Looker
+from workers.detectors.head_configuration import HeadConfiguration
+from workers.detectors.head_features import seen
+from workers.detectors.labelled import Seen
+from workers.detectors.patchcore import PatchCore, PatchCoreConfiguration
+from workers.detectors.patchcore_teaching import teach_features
+from workers.detectors.supervised_teaching import fold_of_each, teach
+from workers.detectors.supervised_training import fit, refit
+
+LOOK = Look(96, local_contrast=True)
+SMALL = HeadConfiguration(image_size=96, folds=2, members=2, width=8, epochs=2, least_steps=1, batch_size=16)
+CONFIGURATION = PatchCoreConfiguration(image_size=96, bank_size=50, target_false_reject_rate=0.1)
+PARTS = labelled_parts(12)
+
+
+@pytest.fixture(scope="module")
+def looker() -> Looker:
+    torch.set_num_threads(1)
+    return Looker(LOOK)
+
+
+@pytest.fixture(scope="module")
+def base(looker: Looker) -> PatchCore:
+    return teach_features([looker.features(good_part(number)) for number in range(40)], configuration=CONFIGURATION)
+
+
+@pytest.fixture(scope="module")
+def kept(looker: Looker) -> list[Seen]:
+    return [seen(one, looker) for one in PARTS]
+
+
+def test_a_refit_from_kept_features_is_the_fit_from_the_images(base: PatchCore, kept: list[Seen]) -> None:
+    again, first = refit(base, kept, configuration=SMALL), fit(base, PARTS, configuration=SMALL)
+    assert again.version == first.version
+    assert again.calibration == first.calibration
+
+
+def test_a_refit_runs_no_forward_pass(base: PatchCore, kept: list[Seen], monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: object) -> None:
+        raise AssertionError("the backbone ran")
+
+    monkeypatch.setattr(EfficientNetLite, "features", refused)
+    teach_features([one.features for one in kept if not one.is_anomaly] * 2, configuration=CONFIGURATION)
+    refit(base, kept, configuration=SMALL)
+
+
+def test_serving_runs_the_backbone_once(base: PatchCore, kept: list[Seen], monkeypatch: pytest.MonkeyPatch) -> None:
+    detector = refit(base, kept, configuration=SMALL)
+    ran, features = [], EfficientNetLite.features
+
+    def counted(backbone: EfficientNetLite, image: np.ndarray[tuple[int, ...], np.dtype[np.uint8]]) -> object:
+        ran.append(backbone)
+        return features(backbone, image)
+
+    monkeypatch.setattr(EfficientNetLite, "features", counted)
+    (answer,) = detector.predict([PARTS[0].image])
+    assert isinstance(answer, Prediction)
+    assert len(ran) == 1
+
+
+def test_features_of_another_look_are_refused(base: PatchCore, kept: list[Seen]) -> None:
+    other = Looker(Look(64, local_contrast=True)).features(good_part(1))
+    assert LOOK.key not in (Look(64, local_contrast=True).key, Look(96, local_contrast=False).key)
+    with pytest.raises(TeachingFailed, match=r"float16 of shape \(40, 8, 8\); allowed at 96 pixels"):
+        teach_features([other], configuration=CONFIGURATION)
+    halved = FrameFeatures(*(stage.astype(np.float32) for stage in kept[0].features))  # type: ignore[arg-type]
+    with pytest.raises(TeachingFailed, match="features are float32"):
+        refit(base, [Seen(halved, False), *kept], np.zeros(len(kept) + 1), configuration=SMALL)
+
+
+def test_scores_must_be_given_where_base_looks_otherwise(base: PatchCore, kept: list[Seen]) -> None:
+    plain = HeadConfiguration(image_size=96, local_contrast=False)
+    with pytest.raises(TeachingFailed, match="its scores must be given"):
+        refit(base, kept, configuration=plain)
+
+
+def test_tiles_cannot_be_taught_from_features_of_whole_frames(looker: Looker) -> None:
+    tiled = PatchCoreConfiguration(image_size=96, tiles="2x2")
+    with pytest.raises(TeachingFailed, match='tiles is "2x2", allowed: 1x1'):
+        teach_features([looker.features(good_part(1))], configuration=tiled)
+
+
+def test_all_is_taught_anew_from_kept_features(kept: list[Seen], looker: Looker) -> None:
+    frames = [*kept, *(Seen(looker.features(good_part(number)), False, is_taught=True) for number in range(40))]
+    detector = teach(frames, base=CONFIGURATION, configuration=SMALL, seed=1)
+    assert detector.learned.evidence["good"] == sum(not one.is_anomaly for one in frames)
+    assert teach(frames, base=CONFIGURATION, configuration=SMALL, seed=1).version == detector.version
+
+
+def test_images_of_one_part_are_scored_by_a_detector_that_knows_none_of_them() -> None:
+    folds = fold_of_each([f"part {number // 2}" for number in range(80)], seed=3)
+    assert folds[::2] == folds[1::2]
+    assert [folds.count(fold) for fold in range(4)] == [20] * 4

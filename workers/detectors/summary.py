@@ -1,0 +1,76 @@
+"""A frame in one row of numbers: how its patches differ from the usual ones each way, on average and at worst.
+
+Directions are whitened (ZCA) by the second moments of all frames learned from, good and defective alike: whitened by
+good ones alone, these would look more usual than good ones to come, and a machine would learn just that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn.functional import avg_pool2d
+
+from workers.detectors.efficientnet_lite import Features
+
+SHRINKAGE = 0.01  # of the covariance, towards its mean variance
+WORST_SHARE = 1 / 16  # of the cells
+FLOOR = 0.1  # of an energy, in variances: its logarithm is taken
+
+
+class Moments(NamedTuple):
+    """Of the cells of some frames; they add up."""
+
+    rows: int
+    first: Tensor  # (channels,)
+    second: Tensor  # (channels, channels)
+
+
+class Whitening(NamedTuple):
+    mean: Tensor  # (channels,)
+    matrix: Tensor  # (channels, channels), symmetric
+
+
+def cells_of(features: Features) -> Tensor:
+    """(cells, channels): strides 16 and 32 with their surroundings, on the stride-32 grid."""
+    s16 = avg_pool2d(features.s16[None], 4, 2, 1, count_include_pad=False)
+    s32 = avg_pool2d(features.s32[None], 3, 1, 1, count_include_pad=False)
+    return torch.cat([s16, s32], 1)[0].flatten(1).T.contiguous()
+
+
+def moments_of(cells: Tensor) -> Moments:
+    """Of these frames' cells, (frames, cells, channels)."""
+    rows = cells.flatten(0, 1)
+    return Moments(len(rows), rows.sum(0, dtype=torch.float64), (rows.T @ rows).double())
+
+
+def learn_whitening(moments: Sequence[Moments]) -> Whitening:
+    count = sum(one.rows for one in moments)
+    mean = torch.stack([one.first for one in moments]).sum(0) / count
+    covariance = torch.stack([one.second for one in moments]).sum(0) / count - torch.outer(mean, mean)
+    covariance.diagonal().add_(SHRINKAGE * covariance.diagonal().mean() + 1e-12)
+    values, vectors = torch.linalg.eigh(covariance)
+    # Symmetric, so that a direction stays the same one whichever frames the whitening was learned from.
+    return Whitening(mean.float(), ((vectors / values.sqrt()) @ vectors.T).float())
+
+
+def summary(cells: Tensor, whitening: Whitening) -> Tensor:
+    """(frames, cells, channels) to (frames, 4 * channels + 3)."""
+    white = (cells - whitening.mean) @ whitening.matrix
+    energies = white.square()
+    far = energies.sum(2)  # (frames, cells)
+    worst = far.topk(max(1, int(WORST_SHARE * far.shape[1])), 1)
+    places = worst.indices[:, :, None].expand(-1, -1, white.shape[2])
+    distances = [far.sqrt().mean(1), worst.values.sqrt().mean(1), far.amax(1).sqrt()]
+    return torch.cat(
+        [
+            white.mean(1),
+            (energies.mean(1) + FLOOR).log(),
+            white.gather(1, places).mean(1),
+            (energies.gather(1, places).mean(1) + FLOOR).log(),
+            torch.stack(distances, 1),
+        ],
+        1,
+    )

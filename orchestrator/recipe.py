@@ -10,7 +10,7 @@ from orchestrator.gate import Gate
 from orchestrator.section import Folder, Real, Section, Text, Whole, allowed
 
 PUBLISHED_IMAGE_SIZE = 518  # AnomalyCLIP's
-SIDE_MULTIPLE = 32  # PatchCore's backbone halves the image five times
+SIDE_MULTIPLE = 32  # EfficientNet-Lite0 halves the image five times
 
 
 FeaturesList = Annotated[tuple[Whole, ...], Field(min_length=1), allowed("a list of rising block numbers")]
@@ -44,6 +44,9 @@ class ElpvTeaching(Section):
 TileCounts = Annotated[
     str, Field(pattern=r"^([1-9]|1[0-2])x([1-9]|1[0-2])$"), allowed("ROWSxCOLUMNS such as 2x3, each from 1 to 12")
 ]
+ImageSize = Annotated[
+    Whole, allowed("a whole number from 64 to 1024; for patchcore on efficientnet-lite0 a multiple of 32")
+]
 AnyTeaching = Annotated[FolderTeaching | ElpvTeaching, Field(discriminator="kind")]
 
 
@@ -54,6 +57,12 @@ class Recipe(Section):
         default="patchcore",
         description="The model that scores the frames: patchcore learns from known-good parts; anomalyclip inspects "
         "from the first part on, and better with known-good ones.",
+    )
+    backbone: Text = Field(
+        default="efficientnet-lite0",
+        description="What patchcore sees with: efficientnet-lite0 comes with adline; or the visual tower of CLIP "
+        "weights in the models folder, MODEL:TAG of open_clip, which `adline model pull` gets.",
+        examples=["ViT-B-16:openai"],
     )
     clip: Text | None = Field(
         default=None,
@@ -74,15 +83,16 @@ class Recipe(Section):
     )
     features_list: FeaturesList | None = Field(
         default=None,
-        description="Blocks whose patches anomalyclip scores, counted from 1. Not set: the last.",
+        description="Blocks whose patches are scored, counted from 1, by anomalyclip or by patchcore with a CLIP for "
+        "its backbone. Not set: for anomalyclip the last, for patchcore those at half and three quarters of the depth.",
         examples=[[6, 12, 18, 24]],
     )
-    image_size: Annotated[Whole, allowed("a whole number from 64 to 1024; for patchcore a multiple of 32")] = Field(
+    image_size: ImageSize = Field(
         default=256,
         ge=64,
         le=1024,
-        description="Side of the detector's square input, in pixels; anomalyclip takes 518 when not told, and as many "
-        "whole patches as come nearest.",
+        description="Side of the detector's square input, in pixels; anomalyclip takes 518 when not told, and a CLIP "
+        "as many whole patches as come nearest.",
     )
     tiles: TileCounts = Field(
         default="1x1",

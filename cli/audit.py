@@ -22,7 +22,7 @@ app = typer.Typer(help="Ask the records what happened; nothing here can change t
 CsvOption = Annotated[bool, typer.Option("--csv", help="Print CSV.")]
 SHOWN = (
     *("triggered_at", "part_id", "lot", "station", "camera", "verdict", "reason"),
-    *("anomaly_score", "model_version", "sha256", "inspection_id"),
+    *("anomaly_score", "percentile_of_good", "model_version", "sha256", "inspection_id"),
 )
 """The columns people see first; --json and --csv have them all."""
 

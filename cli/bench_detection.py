@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.console import Console
@@ -12,6 +12,10 @@ from rich.console import Console
 from cli.model import ModelsFolder, folder_of
 from cli.option import JsonOption
 from orchestrator.recipe import Recipe
+from workers.detectors.weight_folder import LITE
+
+if TYPE_CHECKING:
+    from workers.detectors.registry import Weights
 
 # Torch and scikit-learn are imported inside the command: they take seconds, and `adline --help` must not.
 
@@ -19,6 +23,12 @@ from orchestrator.recipe import Recipe
 def detection(
     data: Annotated[Path, typer.Option(help="Folder of the data set: MVTec layout, meta.json, label CSV or COCO.")],
     detector: Annotated[str | None, typer.Option(help="Which detector; else the default of a recipe.")] = None,
+    backbone: Annotated[
+        str | None, typer.Option(help="CLIP weights whose visual tower patchcore sees with, MODEL:TAG; else its own.")
+    ] = None,
+    layers: Annotated[
+        list[int] | None, typer.Option("--layer", min=1, help="A block of that tower to look at; give several.")
+    ] = None,
     product: Annotated[str | None, typer.Option(help="Which product, where the data set has several.")] = None,
     clip: Annotated[str | None, typer.Option(help="CLIP weights of anomalyclip, MODEL:TAG.")] = None,
     prompts: Annotated[str | None, typer.Option(help="Learned prompts of anomalyclip.")] = None,
@@ -43,7 +53,6 @@ def detection(
     from workers.datasets.leaks import leak_warnings
     from workers.datasets.peer import measure_anomalib, require_anomalib
     from workers.datasets.read import read
-    from workers.detectors.anomalyclip_teaching import Source
 
     if peer:
         require_anomalib()
@@ -54,7 +63,7 @@ def detection(
         false_reject_rate or recipe.target_false_reject_rate,
         recipe.review_share,
         seed,
-        Source(folder_of(models), clip, prompts, {}) if clip and prompts else None,
+        standing(detector or recipe.detector, models, backbone, layers, clip, prompts),
     )
     console = Console(stderr=True, quiet=as_json)
     with console.status("reading") as status:
@@ -62,6 +71,8 @@ def detection(
         warnings = leak_warnings(dataset)
         trial = attempt(dataset, teaching, status.update)
         report = figures(dataset, trial) | {"warnings": warnings}
+        if teaching.detector == "patchcore":
+            report["backbone"] = backbone or LITE
         if labels is not None:
             report["with_labels"] = labelled_trial(dataset, teaching, labels or None, status.update)
         if peer:
@@ -76,22 +87,50 @@ def detection(
     typer.echo(json.dumps(report) if as_json else in_words(report))
 
 
+def standing(
+    detector: str,
+    models: Path | None,
+    backbone: str | None,
+    layers: list[int] | None,
+    clip: str | None,
+    prompts: str | None,
+) -> Weights | None:
+    """What the detector is to stand on, as the options name it."""
+    from workers.detectors.anomalyclip_teaching import Source
+    from workers.detectors.backbone import BackboneSource
+
+    if backbone is None or backbone == LITE:
+        if layers:
+            raise typer.BadParameter("goes with --backbone, a CLIP's", param_hint="--layer")
+        return Source(folder_of(models), clip, prompts, {}) if clip and prompts else None
+    if detector != "patchcore":
+        raise typer.BadParameter(f"patchcore has one, given {detector}", param_hint="--backbone")
+    return BackboneSource(folder_of(models), backbone, tuple(layers) if layers else None)
+
+
 def in_words(report: dict[str, Any]) -> str:
     low, high = report["false_reject_interval"]
     classes = "\n".join(
         f"  {name:<16} {one['images']:>5} images, AUROC {one['image_auroc']:.3f}, caught {one['recall']:.1%}"
         for name, one in report["classes"].items()
     )
+    seen = f" on {report['backbone']}" if "backbone" in report else ""
     return (
-        f"{report['detector']}: {report['images']} images judged, {report['anomalies']} of them anomalies\n"
+        f"{report['detector']}{seen}: {report['images']} images judged, {report['anomalies']} of them anomalies\n"
         f"image AUROC {report['image_auroc']:.3f}, AP {report['image_ap']:.3f}, best F1 {report['f1_best']:.3f}\n"
         f"at the threshold: F1 {report['f1']:.3f}, precision {report['precision']:.3f}, recall {report['recall']:.3f}, "
         f"good parts rejected {report['false_reject_rate']:.1%} (promised {low:.1%} to {high:.1%})\n"
+        f"good parts drawn anew to calibrate on: false rejects of the others as promised {kept_in_words(report)}\n"
         f"pixel AUROC {share(report['pixel_auroc'])}, AUPRO {share(report['aupro'])}\n"
         f"{report['images_per_second']:.1f} images/s from file to score; taught in {report['fit_seconds']:.1f} s\n"
         f"{classes}{labelled_in_words(report['with_labels']) if 'with_labels' in report else ''}"
         f"{beside(report['peer']) if 'peer' in report else ''}"
     )
+
+
+def kept_in_words(report: dict[str, Any]) -> str:
+    found = report["false_rejects_resampled"]
+    return "unknown (nothing is promised)" if found is None else f"{found['inside']} of {found['resamplings']} times"
 
 
 def labelled_in_words(found: dict[str, Any]) -> str:

@@ -148,11 +148,18 @@ def in_words(found: dict[str, Any]) -> str:
             + (f": {found['reason']}" if found["reason"] else ""),
             f"  false rejects: {found['statement']}",
             f"  interval {low:.4f} to {high:.4f}, from {found['held_out_good_parts']} held-out good parts",
+            *to_come(found),
             f"  held-out good parts needed for other rates: {needed}",
             f"  observed: {found['observed']['parts']} parts ({counts})",
             f"  {labels_in_words(found['observed'])}",
         ]
     )
+
+
+def to_come(found: dict[str, Any]) -> list[str]:
+    """Nothing where a person set the threshold: what was counted on held-out parts is all that is known then."""
+    told = [f"{low} to {high} of {int(parts):,}" for parts, (low, high) in found["false_rejects_to_come"].items()]
+    return [f"  good parts to come that are rejected, with 99% confidence: {', '.join(told)}"] if told else []
 
 
 def labels_in_words(observed: dict[str, Any]) -> str:

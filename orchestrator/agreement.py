@@ -11,6 +11,7 @@ from pydantic_core import PydanticCustomError
 from orchestrator.recipe import SIDE_MULTIPLE, Recipe
 from orchestrator.section import KeyPath
 from orchestrator.station import FolderCamera, Station
+from workers.detectors.weight_folder import LITE
 
 if TYPE_CHECKING:
     from orchestrator.settings import Settings
@@ -70,10 +71,18 @@ def detector_needs(path: KeyPath, recipe: Recipe) -> Iterator[Disagreement]:
     """What one detector needs, and the other does not know."""
     detector = ((*path, "detector"),)
     if recipe.detector == "patchcore":
-        if recipe.image_size % SIDE_MULTIPLE:
-            allowed = f"a multiple of {SIDE_MULTIPLE} for patchcore"
-            yield Disagreement((*path, "image_size"), recipe.image_size, allowed, detector)
+        if recipe.backbone == LITE and recipe.image_size % SIDE_MULTIPLE:
+            allowed = f"a multiple of {SIDE_MULTIPLE} for patchcore on {LITE}"
+            yield Disagreement((*path, "image_size"), recipe.image_size, allowed, (*detector, (*path, "backbone")))
+        if recipe.backbone == LITE and recipe.features_list:
+            allowed = f"not set for patchcore on {LITE}, which has no blocks to choose from"
+            yield Disagreement(
+                (*path, "features_list"), list(recipe.features_list), allowed, (*detector, (*path, "backbone"))
+            )
         return
+    if recipe.backbone != LITE:
+        allowed = f'"{LITE}" (patchcore alone has a choice; anomalyclip\'s is clip)'
+        yield Disagreement((*path, "backbone"), recipe.backbone, allowed, detector)
     if recipe.tiles != "1x1":
         yield Disagreement((*path, "tiles"), recipe.tiles, '"1x1" for anomalyclip', detector)
     for name in ("clip", "prompts"):

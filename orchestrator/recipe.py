@@ -13,7 +13,7 @@ from orchestrator.gate import Gate
 from orchestrator.section import Folder, Real, Section, Text, Whole, allowed
 
 PUBLISHED_IMAGE_SIZE = 518  # AnomalyCLIP's
-SIDE_MULTIPLE = 32  # PatchCore's backbone halves the image five times
+SIDE_MULTIPLE = 32  # EfficientNet-Lite0 halves the image five times
 CRON_FIELDS = 5
 
 
@@ -47,6 +47,9 @@ class ElpvTeaching(Section):
 
 TileCounts = Annotated[
     str, Field(pattern=r"^([1-9]|1[0-2])x([1-9]|1[0-2])$"), allowed("ROWSxCOLUMNS such as 2x3, each from 1 to 12")
+]
+ImageSize = Annotated[
+    Whole, allowed("a whole number from 64 to 1024; for patchcore on efficientnet-lite0 a multiple of 32")
 ]
 AnyTeaching = Annotated[FolderTeaching | ElpvTeaching, Field(discriminator="kind")]
 
@@ -105,6 +108,12 @@ class Recipe(Section):
         description="The model that scores the frames: patchcore learns from known-good parts; anomalyclip inspects "
         "from the first part on, and better with known-good ones.",
     )
+    backbone: Text = Field(
+        default="efficientnet-lite0",
+        description="What patchcore sees with: efficientnet-lite0 comes with adline; or the visual tower of CLIP "
+        "weights in the models folder, MODEL:TAG of open_clip, which `adline model pull` gets.",
+        examples=["ViT-B-16:openai"],
+    )
     clip: Text | None = Field(
         default=None,
         description="CLIP weights of anomalyclip in the models folder, MODEL:TAG of open_clip; `adline model pull` "
@@ -124,15 +133,16 @@ class Recipe(Section):
     )
     features_list: FeaturesList | None = Field(
         default=None,
-        description="Blocks whose patches anomalyclip scores, counted from 1. Not set: the last.",
+        description="Blocks whose patches are scored, counted from 1, by anomalyclip or by patchcore with a CLIP for "
+        "its backbone. Not set: for anomalyclip the last, for patchcore those at half and three quarters of the depth.",
         examples=[[6, 12, 18, 24]],
     )
-    image_size: Annotated[Whole, allowed("a whole number from 64 to 1024; for patchcore a multiple of 32")] = Field(
+    image_size: ImageSize = Field(
         default=256,
         ge=64,
         le=1024,
-        description="Side of the detector's square input, in pixels; anomalyclip takes 518 when not told, and as many "
-        "whole patches as come nearest.",
+        description="Side of the detector's square input, in pixels; anomalyclip takes 518 when not told, and a CLIP "
+        "as many whole patches as come nearest.",
     )
     tiles: TileCounts = Field(
         default="1x1",

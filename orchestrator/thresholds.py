@@ -16,8 +16,10 @@ from storage.overview import deployed
 from storage.records import CHAMPION, deployed_model
 from storage.thresholds import Thresholds
 from workers.detectors.calibration import (
+    Counts,
     Interval,
     calibrate,
+    false_rejects_to_come,
     held_out_parts,
     observed_interval,
     parts_needed,
@@ -30,6 +32,8 @@ from workers.detectors.detector import Calibration
 JUDGED = (Verdict.OK, Verdict.REVIEW, Verdict.NG)
 RATES = (0.1, 0.05, 0.02, 0.01, 0.005, 0.001)
 """False-reject rates people ask for; shown with the held-out good parts that each needs."""
+PARTS_TO_COME = (100, 1000, 10_000)
+"""Good parts of a shift, a lot, a month; shown with how many of them are rejected."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +54,8 @@ class Promise:
     target_false_reject_rate: float | None
     false_reject_interval: Interval
     statement: str
+    to_come: dict[int, Counts]
+    """Of so many good parts to come, at least and at most so many are rejected, with 99 % confidence."""
 
 
 @dataclass(frozen=True)
@@ -107,19 +113,21 @@ def promise(version: ModelVersion, thresholds: Thresholds, setting: ThresholdSet
     kept = calibration_of(version)
     if kept is None:
         words = "no known-good part was held out: nothing is promised about false rejects"
-        return Promise(0, None, Interval(0.0, 1.0), words)
+        return Promise(0, None, Interval(0.0, 1.0), words, {})
     parts = held_out_parts(kept)
     if setting is None or setting.target_false_reject_rate is not None:
         rate = setting.target_false_reject_rate if setting else None
         used = kept if rate is None else recalibrated(kept, rate, kept.review_share)
-        return Promise(parts, used.target_false_reject_rate, Interval(*used.false_reject_interval), promised(used))
+        interval = Interval(*used.false_reject_interval)
+        to_come = {count: false_rejects_to_come(used, count) for count in PARTS_TO_COME}
+        return Promise(parts, used.target_false_reject_rate, interval, promised(used), to_come)
     rejected = round(rejected_parts(kept, thresholds.ng))
     interval = observed_interval(rejected, parts)
     words = (
         f"set by hand: {rejected} of {parts} held-out good parts are rejected, so {interval.low:.3g} to "
         f"{interval.high:.3g} of those to come with 95% confidence"
     )
-    return Promise(parts, None, interval, words)
+    return Promise(parts, None, interval, words, {})
 
 
 def champion(session: Session, recipe: str) -> ModelVersion:
@@ -154,6 +162,7 @@ def shown(session: Session, recipe: str, version: ModelVersion) -> dict[str, Any
         "held_out_good_parts": told.held_out_good_parts,
         "false_reject_interval": list(told.false_reject_interval),
         "statement": told.statement,
+        "false_rejects_to_come": {str(parts): list(counts) for parts, counts in told.to_come.items()},
         "parts_needed": {f"{rate:g}": parts_needed(rate) for rate in RATES},
         "observed": observed(session, recipe, version.id),
     }

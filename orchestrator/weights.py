@@ -7,13 +7,13 @@ from pathlib import Path
 from orchestrator.recipe import Recipe
 from orchestrator.settings import Settings
 from storage.errors import ModelError
-from workers.detectors.weight_folder import StoredWeights, find_clip, find_prompts
+from workers.detectors.weight_folder import LITE, StoredWeights, find_clip, find_prompts
 
 
 def named_weights(recipe: Recipe, models: Path) -> list[StoredWeights]:
     """What the recipe's first model will stand on; WeightsMissing says what is not there and which command gets it."""
-    if recipe.detector != "anomalyclip":
-        return []
+    if recipe.detector == "patchcore":
+        return [] if recipe.backbone == LITE else [find_clip(recipe.backbone, models)]
     assert recipe.clip and recipe.prompts, "the settings agree"
     return [find_clip(recipe.clip, models), find_prompts(recipe.prompts, models)]
 

@@ -74,9 +74,16 @@ def recipe_configuration(session: Session, name: str, version: int) -> dict[str,
     return configuration
 
 
+HISTORY = """
+    SELECT h.*, CAST(p.probabilities ->> 'percentile_of_good' AS double precision) AS percentile_of_good,
+           p.probabilities
+    FROM v_part_history h LEFT JOIN predictions p USING (inspection_id, camera, model_version)
+    WHERE {condition} ORDER BY triggered_at, inspection_id, camera
+"""
+
+
 def history(session: Session, condition: str, name: str) -> list[dict[str, Any]]:
-    query = f"SELECT * FROM v_part_history WHERE {condition} ORDER BY triggered_at, inspection_id, camera"
-    return rows(session, query, {"name": name})
+    return rows(session, HISTORY.format(condition=condition), {"name": name})
 
 
 def stored_images(session: Session) -> Iterator[StoredEvidence]:

@@ -95,6 +95,7 @@ def decision(
         raw_score=1.0,
         ok_threshold=0.4,
         ng_threshold=0.6,
+        probabilities={"percentile_of_good": 97.5},
     )
     trigger = Trigger(
         inspection_id=new_id(),

@@ -83,10 +83,13 @@ class Workshop:
         return version
 
     def few_shot(self, **teach: Any) -> ModelVersion:
+        return self.few_shot_of(12, teach=teach)
+
+    def few_shot_of(self, count: int, teach: dict[str, Any] | None = None, **facts: Any) -> ModelVersion:
         self.good.mkdir()
-        for seed in range(12):
+        for seed in range(count):
             (self.good / f"{seed:03}.png").write_bytes(casting(seed))
-        return self.teach(teach={"kind": "folder", "path": self.good, **teach})
+        return self.teach(teach={"kind": "folder", "path": self.good, **(teach or {})}, **facts)
 
     def inspect(self, *images: bytes) -> list[Prediction]:
         """Score stored frames and record what was said of them."""
@@ -171,6 +174,9 @@ def test_with_known_good_parts_the_thresholds_are_calibrated_and_damage_is_seen(
     scores = [one.anomaly_score for one in judged]
     assert max(scores[:4]) < min(scores[4:])
     assert all(score >= version.ng_threshold for score in scores[4:])
+    # Beside the score, what makes it comparable with another model's.
+    assert all(one.probabilities["percentile_of_good"] == 100 for one in judged[4:])
+    assert {one.probabilities["percentile_of_good"] for one in judged[:4]} <= {0, 25, 50, 75, 100}
 
 
 def test_images_of_one_part_are_remembered_or_held_out_together(workshop: Workshop, tmp_path: Path) -> None:
@@ -227,8 +233,22 @@ def test_prompts_and_choices_that_do_not_fit_the_weights_are_refused(workshop: W
         assert session.scalars(select(ModelVersion.id)).all() == [MODEL]
 
 
+def test_patchcore_sees_parts_with_the_clip_its_recipe_names(workshop: Workshop) -> None:
+    facts: dict[str, Any] = {"detector": "patchcore", "backbone": tiny_weights.CLIP}
+    version = workshop.few_shot_of(24, **facts)
+    folder = workshop.models / version.id
+    check_model(folder, version.sha256)
+    assert (folder / "clip.safetensors").samefile(named_weights(Recipe.model_validate(facts), workshop.models)[0].file)
+    good, bad = workshop.inspect(casting(100), casting(101, damaged=True))
+    assert good.anomaly_score < version.ng_threshold <= bad.anomaly_score
+    with pytest.raises(WeightsMissing, match="model pull ViT-B-16:openai"):
+        workshop.teach(**facts | {"backbone": "ViT-B/16"}, teach={"kind": "folder", "path": workshop.good})
+
+
 def test_a_line_names_what_its_recipes_lack_before_it_starts(tmp_path: Path) -> None:
     text = '[recipes.a]\n[recipes.b]\ndetector = "anomalyclip"\nclip = "ViT-B/32"\nprompts = "epoch_15"\n'
+    text += '[recipes.c]\nbackbone = "ViT-B/16"\n'
     settings = load_configuration(tmp_path, text).settings
-    missing = missing_weights(settings, ["a", "b"], tmp_path / "models")
-    assert list(missing) == ["b"] and "adline model pull ViT-B-32:openai" in str(missing["b"])
+    missing = missing_weights(settings, ["a", "b", "c"], tmp_path / "models")
+    assert list(missing) == ["b", "c"] and "adline model pull ViT-B-32:openai" in str(missing["b"])
+    assert "adline model pull ViT-B-16:openai" in str(missing["c"])

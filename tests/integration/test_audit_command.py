@@ -51,12 +51,14 @@ def test_a_part_is_found_by_its_id_with_everything_that_led_to_its_verdict(
     assert both[0]["sha256"] == hashlib.sha256(GOOD).hexdigest()
     assert both[0]["model_version"] == MODEL and both[0]["recipe"] == "bracket" and both[0]["verdict"] == "OK"
     assert both[0]["triggered_at"].endswith("+00:00")
+    assert both[0]["percentile_of_good"] == 97.5 and both[0]["probabilities"] == {"percentile_of_good": 97.5}
     (one,) = adline.json("audit", "part", str(inspections[1]))
     assert one["part_id"] == "P-2" and one["reason"] == "score judged NG"
 
 
 def test_people_get_a_table(adline: Command, inspections: list[UUID]) -> None:
     assert adline("audit", "lot", "L-1") == 0
+    assert "percentile_of_good" in adline.out.splitlines()[0].split()
     assert adline.out.splitlines()[0].split()[:4] == ["triggered_at", "part_id", "lot", "station"]
     assert len(adline.out.splitlines()) == 1 + 3
     assert "score judged NG" in adline.out

@@ -12,6 +12,7 @@ import pytest
 
 from tests.command import Command
 from tests.painted import good_part, write_image, write_painted
+from tests.unit import tiny_weights
 from workers.datasets import labelled_trial
 from workers.detectors.head_configuration import HeadConfiguration
 
@@ -30,6 +31,8 @@ def test_painted_defects_are_told_from_good_parts_and_every_figure_is_there(adli
     assert all(found["images"] == 8 and found["image_auroc"] > 0.99 for found in report["classes"].values())
     low, high = report["false_reject_interval"]
     assert 0 <= low < high <= 1
+    assert report["false_rejects_resampled"]["resamplings"] == 100
+    assert report["false_rejects_resampled"]["inside"] >= 95
     assert report["images_per_second"] > 0 and report["fit_seconds"] > 0
     assert (report["images"], report["anomalies"]) == (24, 16)
 
@@ -102,6 +105,20 @@ def test_one_product_of_several_must_be_chosen(adline: Command, tmp_path: Path) 
 def test_an_unknown_detector_is_answered_with_those_there_are(adline: Command, painted: Path) -> None:
     assert adline("bench", "detection", "--data", str(painted), "--detector", "guess") == 1
     assert '"guess"; allowed:' in adline.err
+
+
+def test_patchcore_on_a_clip_is_measured_on_the_blocks_asked_for(
+    adline: Command, painted: Path, tmp_path: Path
+) -> None:
+    tiny_weights.store_clip(tmp_path / "clips")
+    tower = ("--backbone", tiny_weights.CLIP, "--layer", "1", "--layer", "3", "--models", str(tmp_path / "clips"))
+    report = adline.json("bench", "detection", "--data", str(painted), "--detector", "patchcore", *tower)
+    assert (report["detector"], report["backbone"]) == ("patchcore", tiny_weights.CLIP)
+    assert report["image_auroc"] > 0.9
+    assert adline("bench", "detection", "--data", str(painted), "--backbone", "ViT-B/16") == 1
+    assert "adline model pull ViT-B-16:openai" in adline.err
+    assert adline("bench", "detection", "--data", str(painted), "--layer", "3") == 2
+    assert adline("bench", "detection", "--data", str(painted), "--detector", "anomalyclip", *tower) == 2
 
 
 def test_anomalyclip_without_its_weights_is_refused(adline: Command, painted: Path) -> None:

@@ -9,6 +9,7 @@ from sklearn.metrics import precision_recall_curve, roc_auc_score
 
 from storage.images import decode
 from workers import elpv
+from workers.datasets.resampling import resampled
 from workers.detectors.calibration import calibrate, false_rejects_to_come, observed_interval
 from workers.detectors.detector import Prediction
 from workers.detectors.patchcore import PatchCore, PatchCoreConfiguration
@@ -76,3 +77,14 @@ def test_unseen_good_cells_are_rejected_as_often_as_promised_however_the_cells_a
         low, high = false_rejects_to_come(calibration, len(cells) - 80)
         kept.append(low <= int((cells[80:] >= calibration.raw_threshold).sum()) <= high)
     assert np.mean(kept) >= 0.95
+
+
+def test_in_at_least_95_of_100_resamplings_the_rate_of_unseen_good_cells_is_inside_the_promised_interval(
+    detector: PatchCore, judged: tuple[NDArray[np.float64], NDArray[np.bool_]]
+) -> None:
+    raw_scores, defective = judged
+    unseen = {str(number): [score] for number, score in enumerate(raw_scores[~defective].tolist())}
+    found = resampled(detector.calibration, unseen)
+    print(found)
+    assert found is not None and found["resamplings"] == 100
+    assert found["inside"] >= 95

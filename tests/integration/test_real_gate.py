@@ -28,7 +28,7 @@ from workers.retrain.refusal import altered, label_noise, moved_camera
 from workers.retrain.report import write_report
 
 HEAD = HeadConfiguration(
-    image_size=96, folds=3, members=3, width=8, epochs=12, least_steps=1, batch_size=16, copies=2, worst_share=0.1
+    image_size=96, folds=3, members=3, width=8, epochs=12, least_steps=1, batch_size=16, worst_share=0.1
 )
 POLICY = GatePolicy(resamples=400, disturbed_parts=8, disturbance_margin=0.2, latency_factor=20.0)
 POOL = labelled_parts(45, start=5000)

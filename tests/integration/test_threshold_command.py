@@ -21,7 +21,7 @@ from storage.resolution import Resolution
 from storage.reviews import Claimant
 from tests.command import Command
 from tests.integration.line_on_record import MODEL, model_version, write_line
-from workers.detectors.calibration import anomaly_score, calibrate, score_of
+from workers.detectors.calibration import anomaly_score, calibrate, false_rejects_to_come, score_of
 
 CALIBRATION = calibrate([number / 100 for number in range(1, 100)], 0.05, 0.05)
 SCORES = {"P-1": 0.1, "P-2": 0.45, "P-3": 0.55, "P-4": 0.9}
@@ -61,9 +61,13 @@ def test_show_tells_thresholds_promise_and_what_was_seen(adline: Command, inspec
     assert shown["target_false_reject_rate"] == 0.05 and shown["held_out_good_parts"] == 99
     assert shown["false_reject_interval"] == pytest.approx(list(CALIBRATION.false_reject_interval))
     assert shown["parts_needed"]["0.05"] == 19 and shown["parts_needed"]["0.001"] == 999
+    assert shown["false_rejects_to_come"]["1000"] == list(false_rejects_to_come(CALIBRATION, 1000))
+    assert list(shown["false_rejects_to_come"]) == ["100", "1000", "10000"]
     assert shown["observed"]["parts"] == 4 and shown["observed"]["false_reject_rate"] is None
     assert adline("threshold", "show", "bracket") == 0
     assert "at most 0.05 of good parts are rejected on average" in adline.out
+    low, high = shown["false_rejects_to_come"]["10000"]
+    assert f"{low} to {high} of 10,000" in adline.out
     assert adline("threshold", "show", "unknown") == 1
     assert adline.err == "adline: recipe 'unknown' has no deployed model; recipes that have one: bracket\n"
 
@@ -109,6 +113,7 @@ def test_set_appends_who_when_and_why(adline: Command, inspections: list[UUID]) 
     adline.json(*arguments, "--ng", "0.5", "--reason", "a crack got through")
     shown = adline.json(*arguments, "--ok", "0.2", "--reason", "more reviews")
     assert (shown["ok_threshold"], shown["ng_threshold"]) == (0.2, 0.5)
+    assert shown["false_rejects_to_come"] == {}
     assert (shown["set_by"], shown["reason"]) == ("anna", "more reviews")
     question = (
         "SELECT ok_threshold, ng_threshold, set_by, reason, replaced_at FROM v_threshold_settings ORDER BY set_at"

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
-from scipy.stats import norm
+from scipy.stats import betabinom, norm
 
 from storage.errors import TeachingFailed
 from workers.detectors.calibration import (
@@ -92,14 +94,22 @@ def test_the_percentile_is_the_share_of_known_good_parts_that_score_lower() -> N
     assert percentile(grouped, 2.5) == pytest.approx(50.0)
 
 
-def test_the_rejects_of_parts_to_come_are_as_many_as_said_in_nineteen_cases_of_twenty() -> None:
+@pytest.mark.parametrize(("held_out", "parts"), [(19, 1), (63, 210), (80, 10_000), (999, 1000)])
+def test_the_rejects_of_parts_to_come_are_counted_as_scipys_beta_binomial_does(held_out: int, parts: int) -> None:
+    calibration = calibrate(range(held_out), 0.05, 0.05)
+    rank = min(math.ceil((held_out + 1) * 0.95), held_out)
+    expected = betabinom.ppf([0.005, 0.995], parts, held_out + 1 - rank, rank)
+    assert list(false_rejects_to_come(calibration, parts)) == expected.tolist()
+
+
+def test_the_rejects_of_parts_to_come_are_as_many_as_said_in_99_cases_of_100() -> None:
     random = np.random.default_rng(5)
     kept = []
     for _ in range(1000):
         calibration = calibrate(random.normal(size=60).tolist(), 0.1, 0.05)
         low, high = false_rejects_to_come(calibration, 200)
         kept.append(low <= (random.normal(size=200) >= calibration.raw_threshold).sum() <= high)
-    assert 0.945 <= np.mean(kept) <= 0.985
+    assert np.mean(kept) >= 0.985
 
 
 def test_more_parts_give_a_narrower_interval() -> None:

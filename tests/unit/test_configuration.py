@@ -165,6 +165,12 @@ def test_stages_are_found_by_name(tmp_path: Path) -> None:
         settings.stages["model_dump"]
 
 
+def test_a_clip_as_patchcores_backbone_is_one_line_and_takes_any_side(tmp_path: Path) -> None:
+    text = '[recipes.a]\n[recipes.b]\nbackbone = "ViT-B/16"\nimage_size = 250\nfeatures_list = [6, 9]\n'
+    recipes = load(tmp_path, text).settings.recipes
+    assert [recipe.backbone for recipe in recipes.values()] == ["efficientnet-lite0", "ViT-B/16"]
+
+
 def test_the_default_image_size_is_the_detectors_own(tmp_path: Path) -> None:
     weights = 'detector = "anomalyclip"\nclip = "ViT-L/14@336px"\nprompts = "epoch_15"\n'
     text = f"[recipes.a]\n[recipes.b]\n{weights}[recipes.c]\n{weights}image_size = 336\n"

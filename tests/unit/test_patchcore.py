@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import gc
+import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 
@@ -209,3 +211,24 @@ def test_progress_counts_the_images() -> None:
     images = (good_part(number) for number in range(20))
     teach(images, configuration=replace(CONFIGURATION, bank_size=10), progress=counted.append)
     assert counted[-1] == 20
+
+
+def test_scoring_keeps_nothing_of_the_batches_it_scored(detector: PatchCore) -> None:
+    batch = [scratched(100), good_part(101)]
+
+    def kept(batches: int) -> tuple[int, int]:
+        """Bytes in tensors, and bytes that Python and numpy allocated since it was asked to watch."""
+        for _ in range(batches):
+            detector.predict(batch)
+        gc.collect()
+        tensors = (one for one in gc.get_objects() if issubclass(type(one), torch.Tensor))
+        return sum(one.untyped_storage().nbytes() for one in tensors), tracemalloc.get_traced_memory()[0]
+
+    tracemalloc.start()
+    try:
+        kept(2)
+        few, many = kept(2), kept(20)
+    finally:
+        tracemalloc.stop()
+    assert many[0] == few[0]
+    assert many[1] - few[1] < 22_000, "less than the features of one image, after eighteen more batches"

@@ -138,6 +138,11 @@ FOLDER = 'kind = "folder"\npath = "p"'
         ("record.give_up_seconds = 15", "record.give_up_seconds"),
         ('inference.device = "cuda:0"', "inference.device"),
         ("[recipes.a]\nimage_size = 100", "recipes.a.image_size"),
+        ("[recipes.a]\nfeatures_list = [6, 9]", "recipes.a.features_list"),
+        (
+            '[recipes.a]\ndetector = "anomalyclip"\nclip = "ViT-B/32"\nprompts = "a"\nbackbone = "ViT-B/32"',
+            "recipes.a.backbone",
+        ),
         ('[recipes.a]\ndetector = "anomalyclip"\nclip = "ViT-B/32"', "recipes.a.prompts"),
         ('[recipes.a]\ndetector = "anomalyclip"\nprompts = "epoch_15"', "recipes.a.clip"),
     ],

@@ -12,6 +12,7 @@ from storage.events import ReviewReason
 from storage.label_models import Decision, Severity
 from storage.reviews import Policy
 from workers.labeling.web import words
+from workers.labeling.web.part_page import score
 from workers.labeling.web.words import WORDS, language_of
 
 STATIC = Path(words.__file__).with_name("static")
@@ -73,3 +74,10 @@ def test_scripts_and_styles_name_no_other_server() -> None:
     for file in files:
         elsewhere = re.findall(r"https?://(?!www\.w3\.org/2000/svg)\S+", file.read_text(encoding="utf-8"))
         assert elsewhere == [], file.name
+
+
+def test_a_score_is_told_with_the_known_good_parts_below_it() -> None:
+    view = {"anomaly_score": 0.4321, "percentile_of_good": 97.4}
+    assert score(view, WORDS["en"]) == "0.432, above 97 % of known-good parts"
+    assert score({**view, "percentile_of_good": None}, WORDS["en"]) == "0.432"
+    assert score({"anomaly_score": None, "percentile_of_good": None}, WORDS["en"]) is None

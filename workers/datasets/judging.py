@@ -14,8 +14,8 @@ from workers.datasets.folds import group_of
 from workers.datasets.sample import Dataset, Sample
 from workers.datasets.truth import pixels
 from workers.detectors import registry
-from workers.detectors.anomalyclip_teaching import Source
 from workers.detectors.detector import Detector, Image, Prediction
+from workers.detectors.registry import Weights
 
 Progress = Callable[[str], None]
 
@@ -29,7 +29,7 @@ class Teaching:
     target_false_reject_rate: float
     review_share: float
     seed: int = 0
-    weights: Source | None = None
+    weights: Weights | None = None
     """Those the detector stands on, where it brings none of its own."""
 
 

@@ -21,12 +21,12 @@ from workers.detectors.anomalyclip import AnomalyCLIP, AnomalyCLIPConfig, ImageF
 from workers.detectors.anomalyclip_images import check, preprocess
 from workers.detectors.artefact import Artefact
 from workers.detectors.calibration import anomaly_score
+from workers.detectors.clip_tower import CLIP_FILE
 from workers.detectors.detector import Calibration, Image, Prediction
 from workers.detectors.good_patches import GoodPatches
 from workers.detectors.weight_files import load_float
 from workers.detectors.weight_folder import find_clip, find_prompts
 
-CLIP_FILE = "clip.safetensors"
 MEMORY_WEIGHT = 0.5  # of the distance to good patches in score and map, as published for WinCLIP+
 NG_THRESHOLD = 0.5
 

@@ -30,7 +30,7 @@ class Artefact:
     detector: str
     configuration: Configuration
     preprocessing: dict[str, Any]
-    backbone: dict[str, str]
+    backbone: dict[str, Any]
     calibration: Calibration
     thresholds: dict[str, float]
     code_version: str

@@ -22,6 +22,7 @@ from storage.errors import TeachingFailed
 from workers.detectors.detector import Calibration
 
 CONFIDENCE = 0.95
+TO_COME_CONFIDENCE = 0.99  # of counts: kept in 95 of 100 lots at least, bad luck among the hundred included
 SMALLEST_SPREAD = 1e-6  # of the threshold; a camera that shows one picture gives held-out scores without a spread
 
 
@@ -87,6 +88,12 @@ def percentile(calibration: Calibration, raw: float) -> float | None:
         return None
     share = weights(np.asarray(calibration.good_parts or range(len(scores))))
     return float(100 * share[scores < raw].sum() / share.sum())
+
+
+def comparable(calibration: Calibration, raw: float) -> dict[str, float]:
+    """What is recorded beside a score so that it can be held against another model's: see `percentile`."""
+    percent = percentile(calibration, raw)
+    return {} if percent is None else {"percentile_of_good": percent}
 
 
 def anomaly_score(calibration: Calibration, raw: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -169,18 +176,23 @@ def false_reject_interval(parts: int, rank: int, confidence: float = CONFIDENCE)
     return Interval(float(low), float(high))
 
 
-def false_rejects_to_come(calibration: Calibration, parts: int, confidence: float = CONFIDENCE) -> Counts:
-    """How many of so many good parts to come are rejected, whatever the distribution of their scores.
+def false_rejects_to_come(calibration: Calibration, parts: int, confidence: float = TO_COME_CONFIDENCE) -> Counts:
+    """How many of so many good parts to come are rejected, whatever the distribution of their scores: beta-binomial.
 
     The false_reject_interval is that of the long run; a shift's rejects also scatter around their rate.
     """
-    from scipy.stats import betabinom
+    from scipy.special import betaln, gammaln  # not scipy.stats: that takes a second to import
 
     count = held_out_parts(calibration)
     rank = rank_of(count, calibration.target_false_reject_rate)
-    tail = (1 - confidence) / 2
-    low, high = betabinom.ppf([tail, 1 - tail], parts, count + 1 - rank, rank)
-    return Counts(int(low), int(high))
+    rejected = np.arange(parts + 1)
+    ways = gammaln(parts + 1) - gammaln(rejected + 1) - gammaln(parts - rejected + 1)
+    likely = np.exp(
+        ways + betaln(rejected + count + 1 - rank, parts - rejected + rank) - betaln(count + 1 - rank, rank)
+    )
+    at_most, tail = np.cumsum(likely), (1 - confidence) / 2
+    low, high = np.searchsorted(at_most, [tail, 1 - tail])
+    return Counts(int(low), min(int(high), parts))
 
 
 def observed_interval(rejected: int, parts: int, confidence: float = CONFIDENCE) -> Interval:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from torch import Tensor
@@ -13,16 +14,16 @@ from storage.code_version import code_version
 from storage.errors import InspectionFailed, ModelError, ScoreInvalid
 from workers.detectors import artefact
 from workers.detectors.artefact import Artefact
+from workers.detectors.backbone import Backbone, LiteBackbone, restored_backbone
 from workers.detectors.calibration import anomaly_score, score_of
 from workers.detectors.detector import Calibration, Configuration, Image, Prediction
-from workers.detectors.efficientnet_lite import PREPROCESSING, WEIGHTS_SHA256, EfficientNetLite, Features, checked
+from workers.detectors.efficientnet_lite import EfficientNetLite, checked
 from workers.detectors.frame_features import Look
 from workers.detectors.frame_scorer import FrameScorer, PatchDistances
-from workers.detectors.patches import Patches, patches_of
+from workers.detectors.patches import Patches
 from workers.detectors.tiles import WHOLE, Tiles
 
 NG_THRESHOLD = 0.5
-PATCH = 16  # pixels
 
 
 @dataclass(frozen=True)
@@ -39,10 +40,9 @@ class PatchCoreConfiguration:
     worst_share: float = 0.004  # of a tile's patches: their mean decides
     gaussian_weight: float = 1.25
 
-    @property
-    def worst(self) -> int:
+    def worst(self, grid: int) -> int:
         """How many patches decide. Not more in a frame of many tiles: a small defect is as bad in a large frame."""
-        return max(1, int(self.worst_share * (self.image_size // PATCH) ** 2))
+        return max(1, int(self.worst_share * grid**2))
 
 
 class PatchCore:
@@ -63,7 +63,7 @@ class PatchCore:
         self.image_size = eye.tiles.minimum_side(configuration.image_size)
         device = eye.backbone.device
         self.distances = PatchDistances(eye.tiles, {name: tensor.to(device) for name, tensor in tensors.items()})
-        self.scorer = FrameScorer(configuration.gaussian_weight, configuration.worst, tensors)
+        self.scorer = FrameScorer(configuration.gaussian_weight, configuration.worst(eye.grid), tensors)
         self.version = artefact.weights_sha256(tensors)[:12]
 
     @property
@@ -87,9 +87,9 @@ class PatchCore:
     def score(self, image: Image) -> Prediction:
         return self.score_features(self.eye.features(image))
 
-    def score_features(self, features: Sequence[Features]) -> Prediction:
+    def score_features(self, features: Sequence[Any]) -> Prediction:
         """Of a frame's tiles, row by row: for who has run the backbone already."""
-        tiles = [patches_of(tile) for tile in features]
+        tiles = [self.eye.backbone.patches_of(tile) for tile in features]
         raw, raw_map = self.scorer.judge(self.distances.of(tiles))
         if not (np.isfinite(raw) and np.isfinite(raw_map).all()):
             raise ScoreInvalid(f"{self.name} {self.version} gave a raw score that is not a number: {raw}")
@@ -105,14 +105,14 @@ class PatchCore:
             Artefact(
                 detector=self.name,
                 configuration=asdict(self.configuration),
-                preprocessing=PREPROCESSING
-                | {"image_size": self.configuration.image_size, "local_contrast": self.configuration.local_contrast},
-                backbone={"name": "tf_efficientnet_lite0", "sha256": WEIGHTS_SHA256},
+                preprocessing=self.eye.backbone.preprocessing(),
+                backbone=self.eye.backbone.facts(),
                 calibration=self.calibration,
                 thresholds={"ok": self.ok_threshold, "ng": self.ng_threshold},
                 code_version=code_version(),
                 created_at=self.created_at,
                 tensors=self.tensors,
+                shared=self.eye.backbone.shared(),
             ),
             folder,
         )
@@ -120,33 +120,40 @@ class PatchCore:
     @classmethod
     def restore(cls, saved: Artefact, device: str = "cpu") -> PatchCore:
         """The detector that was saved: the same scores to the last bit on the same machine."""
-        if saved.backbone["sha256"] != WEIGHTS_SHA256:
-            raise ModelError(f"the model needs backbone {saved.backbone['sha256']}; this version has {WEIGHTS_SHA256}")
         configuration = configuration_of(saved.configuration)
-        return cls(configuration, dict(saved.tensors), saved.calibration, saved.created_at, Eye(configuration, device))
+        backbone = restored_backbone(saved, configuration.image_size, configuration.local_contrast, device)
+        eye = Eye(configuration, backbone)
+        return cls(configuration, dict(saved.tensors), saved.calibration, saved.created_at, eye)
 
 
 class Eye:
     """How a PatchCore looks at a frame: its tiles, each as patches; the same while it is taught and when it serves."""
 
-    def __init__(self, configuration: PatchCoreConfiguration, device: str = "cpu") -> None:
-        self.tiles, self.grid = Tiles.parse(configuration.tiles), configuration.image_size // PATCH
-        self.backbone = EfficientNetLite(configuration.image_size, device, contrast=configuration.local_contrast)
+    def __init__(self, configuration: PatchCoreConfiguration, backbone: Backbone | None = None) -> None:
+        """backbone: EfficientNet-Lite0 where none is given."""
+        self.tiles = Tiles.parse(configuration.tiles)
+        size, contrast = configuration.image_size, configuration.local_contrast
+        self.backbone: Backbone = backbone or LiteBackbone(size, contrast=contrast)
+        self.grid = self.backbone.grid
 
     @property
     def look(self) -> Look | None:
-        """At the whole frame; None when it is cut into tiles."""
-        if self.tiles != Tiles.parse(WHOLE):
+        """At the whole frame with EfficientNet-Lite0; None when it is cut into tiles, or a CLIP looks at it."""
+        if self.tiles != Tiles.parse(WHOLE) or not isinstance(self.backbone, LiteBackbone):
             return None
-        return Look(self.backbone.image_size, self.backbone.contrast)
+        return Look(self.backbone.image_size, self.backbone.network.contrast)
 
-    def features(self, image: Image) -> list[Features]:
-        """Of each tile, row by row."""
+    @property
+    def network(self) -> EfficientNetLite | None:
+        return self.backbone.network if isinstance(self.backbone, LiteBackbone) else None
+
+    def features(self, image: Image) -> list[Any]:
+        """What the backbone says of each tile, row by row."""
         return [self.backbone.features(tile) for tile in self.tiles.cut(checked(image), self.grid)]
 
     def patches(self, image: Image) -> list[Patches]:
         """Of each tile, row by row."""
-        return [patches_of(tile) for tile in self.features(image)]
+        return [self.backbone.patches_of(tile) for tile in self.features(image)]
 
 
 def configuration_of(saved: Configuration) -> PatchCoreConfiguration:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import islice
 
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor
 
 from storage.errors import InspectionFailed, TeachingFailed
+from workers.detectors.backbone import BackboneSource, backbone_to_teach
 from workers.detectors.calibration import calibrate
 from workers.detectors.detector import Image
 from workers.detectors.frame_features import FrameFeatures, checked
@@ -35,14 +37,19 @@ def teach(
     configuration: PatchCoreConfiguration | None = None,
     seed: int = 0,
     progress: Progress | None = None,
+    source: BackboneSource | None = None,
 ) -> PatchCore:
     """Learn what good looks like; a share of the parts is held out, so that the thresholds are honest.
 
     groups: one for each image; images of one part have the same. Without them each image shows a part of its own.
+    source: the CLIP whose visual tower looks at them, at the whole number of patches nearest to the image size; without
+    one EfficientNet-Lite0 does.
     Memory: 0.6 MB for each tile of an image, until all are learned from.
     """
     configuration = configuration or PatchCoreConfiguration()
-    eye = Eye(configuration)
+    backbone = backbone_to_teach(configuration.image_size, configuration.local_contrast, source)
+    configuration = replace(configuration, image_size=backbone.image_size)
+    eye = Eye(configuration, backbone)
     with one_thread_an_operation() as threads:
         frames = list(watched(images, eye, progress, threads))
     return teach_patches(frames, eye, configuration, groups=groups, seed=seed)
@@ -80,7 +87,7 @@ def teach_patches(
         kept_groups = [groups[place] for place in division.kept]
         tensors = learn(kept, kept_groups, eye, configuration, seed)
         distances = PatchDistances(eye.tiles, tensors)
-        scorer = FrameScorer(configuration.gaussian_weight, configuration.worst, tensors)
+        scorer = FrameScorer(configuration.gaussian_weight, configuration.worst(eye.grid), tensors)
         scores = [scorer.judge(distances.of(frames[place])).raw for place in division.held_out]
     calibration = calibrate(
         scores, configuration.target_false_reject_rate, configuration.review_share, division.held_out_groups
@@ -135,7 +142,7 @@ def learn(
         usual += [distances.of(frames[place]) for place in unknown]
     tensors = memorise(frames, configuration.bank_size, seed)
     distances = PatchDistances(eye.tiles, tensors)
-    return tensors | learn_standards([distances.of(frame) for frame in frames], usual, configuration.worst)
+    return tensors | learn_standards([distances.of(frame) for frame in frames], usual, configuration.worst(eye.grid))
 
 
 def halved(groups: Sequence[str]) -> tuple[list[int], list[int]]:

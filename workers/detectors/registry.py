@@ -13,6 +13,7 @@ from storage.errors import ModelConfigurationWrong, ModelError
 from workers.detectors import anomalyclip_teaching, artefact, patchcore, patchcore_teaching, supervised
 from workers.detectors.anomalyclip_detector import AnomalyCLIPDetector
 from workers.detectors.artefact import Artefact
+from workers.detectors.backbone import BackboneSource
 from workers.detectors.detector import Detector, Image
 
 
@@ -21,6 +22,9 @@ class Kind(Protocol):
 
     def restore(self, saved: Artefact, device: str = "cpu") -> Detector: ...
 
+
+Weights = anomalyclip_teaching.Source | BackboneSource
+"""What a detector stands on, where it brings none of its own."""
 
 DETECTORS: dict[str, Kind] = {
     patchcore.PatchCore.name: patchcore.PatchCore,
@@ -47,11 +51,11 @@ def teach(
     local_contrast: bool = True,
     groups: Sequence[str] | None = None,
     progress: Callable[[int], None] | None = None,
-    weights: anomalyclip_teaching.Source | None = None,
+    weights: Weights | None = None,
 ) -> Detector:
     """Teach a detector of this name from known-good images; those of one part have the same of the groups.
 
-    weights: those it stands on, where it brings none of its own.
+    weights: those it stands on; patchcore brings its own, and takes a CLIP's visual tower instead.
     """
     kind(detector)
     if detector == supervised.SupervisedDetector.name:
@@ -59,7 +63,7 @@ def teach(
             "supervised: taught from labels, on top of a detector taught from known-good parts"
         )
     if detector == AnomalyCLIPDetector.name:
-        if weights is None:
+        if not isinstance(weights, anomalyclip_teaching.Source):
             raise ModelConfigurationWrong("anomalyclip: not given which CLIP weights and which prompts it stands on")
         return anomalyclip_teaching.teach(
             images,
@@ -78,7 +82,10 @@ def teach(
         target_false_reject_rate=target_false_reject_rate,
         review_share=review_share,
     )
-    return patchcore_teaching.teach(images, groups=groups, configuration=configuration, seed=seed, progress=progress)
+    source = weights if isinstance(weights, BackboneSource) else None
+    return patchcore_teaching.teach(
+        images, groups=groups, configuration=configuration, seed=seed, progress=progress, source=source
+    )
 
 
 def load(folder: Path, expected_sha256: str, device: str = "cpu") -> Detector:

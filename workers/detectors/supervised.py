@@ -187,7 +187,7 @@ def shares_look(base: Detector, look: Look) -> TypeGuard[PatchCore]:
 
 def looker_for(base: Detector, look: Look, device: str = "cpu") -> Looker:
     """The backbone that base has in memory already, where it looks in the same way."""
-    return Looker(look, device, base.eye.backbone if shares_look(base, look) else None)
+    return Looker(look, device, base.eye.network if shares_look(base, look) else None)
 
 
 def beneath_prefix(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 WEIGHTS_FILE, DESCRIPTION_FILE = "weights.safetensors", "weights.yaml"
+LITE = "efficientnet-lite0"
+"""The backbone whose weights come with adline."""
 
 
 class WeightKind(StrEnum):

@@ -8,6 +8,7 @@ import numpy as np
 
 from storage.errors import InspectionFailed, ScoreInvalid
 from storage.events import FrameFacts, PredictionFacts
+from workers.detectors.calibration import comparable
 from workers.detectors.detector import Prediction
 from workers.inference.champions import Champion
 
@@ -21,7 +22,7 @@ def facts_of(frame: FrameFacts, prediction: Prediction, champion: Champion) -> P
         raw_score=prediction.raw_score,
         ok_threshold=champion.thresholds.ok,
         ng_threshold=champion.thresholds.ng,
-        probabilities=prediction.probabilities,
+        probabilities={**prediction.probabilities, **comparable(champion.detector.calibration, prediction.raw_score)},
         deployment_id=champion.deployment_id,
     )
 

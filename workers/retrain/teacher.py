@@ -20,11 +20,13 @@ from storage.models import ModelVersion
 from workers.consumer import Status
 from workers.detectors.calibration import promised
 from workers.detectors.tiles import Tiles
+from workers.detectors.weight_folder import LITE
 from workers.retrain.known_good import groups_of, known_good
 
 if TYPE_CHECKING:
-    from workers.detectors.anomalyclip_teaching import Source
+    from workers.detectors.backbone import BackboneSource
     from workers.detectors.detector import Detector, Image
+    from workers.detectors.registry import Weights
 
 logger = logging.getLogger(__name__)
 
@@ -83,14 +85,21 @@ class Teacher:
         )
         self.deploy(name, recipe, detector, [path.name for path in paths])
 
-    def weights(self, recipe: Mapping[str, Any]) -> Source | None:
+    def weights(self, recipe: Mapping[str, Any]) -> Weights | None:
         """What the recipe's detector stands on, where that does not come with it."""
         if recipe["detector"] != "anomalyclip":
-            return None
+            return self.tower(recipe)
         from workers.detectors.anomalyclip_teaching import Source
 
         choices = {key: recipe[key] for key in ("dpam_layer", "features_list") if recipe[key] is not None}
         return Source(self.models, recipe["clip"], recipe["prompts"], choices)
+
+    def tower(self, recipe: Mapping[str, Any]) -> BackboneSource | None:
+        from workers.detectors.backbone import BackboneSource
+
+        if recipe["backbone"] == LITE:
+            return None
+        return BackboneSource(self.models, recipe["backbone"], recipe["features_list"])
 
     def images(self, paths: list[Path], minimum_side: int) -> Iterator[Image]:
         """Decoded as serving decodes them."""

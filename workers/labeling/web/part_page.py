@@ -71,11 +71,19 @@ def show_view(view: dict[str, Any], words: Words) -> None:
                 ui.element("img").props(f'src="/api/v1/images/{view["map_sha256"]}/heatmap" alt=""').classes("heat")
         facts(
             (words["camera"], view["camera"]),
-            (words["score"], number(view["anomaly_score"])),
+            (words["score"], score(view, words)),
             (words["threshold"], number(view["ng_threshold"])),
             (words["model"], view["model_version"]),
             ("SHA-256", view["sha256"]),
         )
+
+
+def score(view: dict[str, Any], words: Words) -> str | None:
+    """With the share of known-good parts that scored lower, which is comparable between model versions."""
+    shown, percent = number(view["anomaly_score"]), view["percentile_of_good"]
+    if shown is None or percent is None:
+        return shown
+    return f"{shown}, {words['above_good'].format(percent=f'{percent:.0f}')}"
 
 
 def show_decisions(one: InspectionLife, visitor: Visitor) -> None:

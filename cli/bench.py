@@ -15,6 +15,7 @@ from rich.console import Console
 from cli.bench_detection import detection
 from cli.bench_drift import drift
 from cli.bench_model import model
+from cli.bench_retrain import retrain
 from cli.option import ConfigOption, JsonOption
 from orchestrator.configuration import Loaded, load_settings
 from orchestrator.logs import log_to_file, terminal_kept_clean
@@ -31,6 +32,7 @@ def bench() -> None:
 app.command()(detection)
 app.command()(drift)
 app.command()(model)
+app.command()(retrain)
 
 
 @app.command()

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from rich.console import Group, RenderableType
+from rich.console import Console, Group, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 from rich.text import Text
@@ -41,10 +41,20 @@ class Display:
         self.up: Line | None = None
         self.final: LineHealth | None = None
         self.began = time.monotonic()
+        self.told = ""
 
     def __rich__(self) -> RenderableType:
         health = self.final or (self.up.health() if self.up else None)
         return self.starting() if health is None else Group(*self.running(health))
+
+    def news(self, console: Console) -> None:
+        """Where nothing is drawn again and again, what training says is printed once."""
+        if console.is_terminal or console.quiet or self.up is None:
+            return
+        for line in training(self.up.health(), steps=False):
+            if line != self.told:
+                console.print(f"adline:{line}", markup=False, highlight=False, soft_wrap=True)
+            self.told = line
 
     def starting(self) -> Text:
         """One line while there is nothing to see yet; it counts, so that one sees that it lives."""
@@ -56,6 +66,7 @@ class Display:
         yield from self.progress(health)
         yield Text()
         yield self.verdicts(health)
+        yield from map(Text, training(health))
         if not self.final:
             yield Text()
             yield self.workers(health)
@@ -120,6 +131,19 @@ class Display:
             table.add_row(service.name, state, "", "", str(service.restarts), style=None if service.healthy else "red")
         models = {version for worker in health.workers for version in worker.facts.get("models", {}).values()}
         return Group(table, Text(f"model {', '.join(sorted(models))}", style="dim")) if models else Group(table)
+
+
+def training(health: LineHealth, steps: bool = True) -> Iterator[str]:
+    """How far retraining is: labels that arrived, the run, the gate's sentence, F1 before and after."""
+    facts = next((one.facts["training"] for one in health.workers if "training" in one.facts), None)
+    if facts is None:
+        return
+    for recipe, count in facts["new_labels"].items() if steps else ():
+        wanted = facts["after_labels"][recipe]
+        if wanted:
+            yield f"  {recipe}: {count} new labels, retrained after {wanted}"
+    if newest := facts["newest"]:
+        yield f"  {newest['words']}" if steps else f" {newest['step']}"
 
 
 def worker_row(worker: WorkerHealth) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ import signal
 import time
 from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
-from typing import IO, Annotated, Any
+from typing import IO, TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -20,8 +20,13 @@ from orchestrator.configuration import Loaded, load_settings
 from orchestrator.folders import state_folder
 from orchestrator.logs import log_to_file, terminal_kept_clean
 
+if TYPE_CHECKING:
+    from orchestrator.line import Line
+
 POLL_SECONDS = 0.1
 REFRESHES_PER_SECOND = 4
+TRAINED_SECONDS = 900.0
+CALM_SECONDS = 4.0  # the worker looks once a second whether the last labels are enough for another run
 
 
 def start(
@@ -29,24 +34,42 @@ def start(
     parts: Annotated[int, typer.Option(min=0, help="Stop after so many inspections are on record; 0 is never.")] = 0,
     port: Annotated[int | None, typer.Option(help="Web port instead of server.port.")] = None,
     host: Annotated[str | None, typer.Option(help="Address to listen on instead of server.host.")] = None,
+    oracle: Annotated[
+        bool, typer.Option("--oracle", help="Have ELPV's experts answer the queue, so that the model is retrained.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Bring the line up and run it until Ctrl-C, `adline stop`, or --parts are on record."""
-    loaded = load_settings(config, os.environ, {"server.port": port, "server.host": host})
+    loaded = settings_of(config, {"server.port": port, "server.host": host}, oracle)
     logs = state_folder(loaded.home) / "logs"
     log_to_file(logs / "line.jsonl", "line")
     with os.fdopen(os.dup(2), "w") as errors, terminal_kept_clean(logs / "output.log") as terminal:
-        summary = run(loaded, parts, terminal, errors, as_json)
+        summary = run(loaded, parts, terminal, errors, as_json, oracle)
     if summary is None:
         typer.echo("stopped while it was starting; no part was triggered", err=as_json)
         return
     if as_json:
-        typer.echo(json.dumps(summary))
+        typer.echo(json.dumps(summary, default=str))
     else:
         typer.echo(in_words(summary, loaded.home))
 
 
-def run(loaded: Loaded, parts: int, terminal: IO[str], errors: IO[str], quiet: bool) -> dict[str, Any] | None:
+def settings_of(config: Path | None, options: dict[str, Any], oracle: bool) -> Loaded:
+    """With the oracle the demo line puts more before it than it would before people; other lines are as they say."""
+    loaded = load_settings(config, os.environ, options)
+    if not oracle:
+        return loaded
+    from orchestrator.oracle import demo_settings, refuse_strangers
+
+    refuse_strangers(loaded.settings)
+    if not loaded.is_demo:
+        return loaded
+    return load_settings(config, os.environ, demo_settings(loaded.settings) | options)
+
+
+def run(
+    loaded: Loaded, parts: int, terminal: IO[str], errors: IO[str], quiet: bool, oracle: bool = False
+) -> dict[str, Any] | None:
     """Run the line; what it recorded. None when it was asked to stop before it was up.
 
     errors: where the one thing goes that must be seen even when quiet, the first admin's password.
@@ -75,17 +98,50 @@ def run(loaded: Loaded, parts: int, terminal: IO[str], errors: IO[str], quiet: b
             display.up = up
             if up.signs_in_by_itself and not console.is_terminal:
                 console.print(f"adline: {BY_ITSELF}")
-            while not stopping.asked:
-                time.sleep(POLL_SECONDS)
-                if parts and up.enough(parts):
-                    break
-                if up.mend():
-                    stopping.listen()
+            with loop_closed(up) if oracle else nullcontext():
+                while not stopping.asked:
+                    time.sleep(POLL_SECONDS)
+                    if parts and up.enough(parts):
+                        break
+                    if up.mend():
+                        stopping.listen()
+                    display.news(console)
+                if oracle:
+                    wait_trained(up, stopping, display, console)
             display.step, display.stopping = "stopping: what is in flight is recorded", True
             up.stop_workers()
-            summary = up.summary()
+            summary = up.summary() | (loop_summary(up) if oracle else {})
             display.final = up.health()
     return summary
+
+
+def loop_closed(up: Line) -> AbstractContextManager[object]:
+    from orchestrator.oracle import oracle_at_work
+
+    return oracle_at_work(up.database, up.settings)
+
+
+def loop_summary(up: Line) -> dict[str, Any]:
+    from orchestrator.closed_loop import closed_loop
+
+    return closed_loop(up.database, up.run_id)
+
+
+def wait_trained(up: Line, stopping: Stopping, display: Display, console: Console) -> None:
+    """Runs that wait or are under way when the last part is on record are waited for, within reason."""
+    from orchestrator.closed_loop import settled
+
+    display.step, until = "all parts are on record; the training run is waited for", time.monotonic() + TRAINED_SECONDS
+    calm_at = time.monotonic() + CALM_SECONDS
+    while not (stopping.asked or time.monotonic() > until):
+        time.sleep(POLL_SECONDS)
+        if not settled(up.database):
+            calm_at = time.monotonic() + CALM_SECONDS
+        elif time.monotonic() > calm_at:
+            break
+        display.news(console)
+        if up.mend():
+            stopping.listen()
 
 
 def shown(display: Display, console: Console) -> AbstractContextManager[object]:
@@ -132,4 +188,19 @@ def in_words(summary: dict[str, Any], home: Path) -> str:
             f"{summary['parts_per_second']} parts/s, latency p50 {latency['p50']} ms, p99 {latency['p99']} ms, "
             f"model {summary['model_version']}"
         )
+    if "training_runs" in summary:
+        lines += loop_in_words(summary)
     return "\n".join([*lines, f"records and images stay in {home}"])
+
+
+def loop_in_words(summary: dict[str, Any]) -> list[str]:
+    """What the oracle's labels came to."""
+    lines = [f"{summary['labels']} labels, {summary['training_runs']} training runs, {summary['promoted']} promoted"]
+    lines += [f"  {run['sentence'] or run['error'] or run['state']}" for run in summary["runs"]]
+    if summary["f1_before"] is not None:
+        before, after = summary["f1_before"], summary["f1_after"]
+        lines.append(f"F1 on {summary['pool']} protected parts: {before:.3f} before, {after:.3f} after")
+    if summary["parts_per_second_training"] and summary["parts_per_second_idle"]:
+        training, idle = summary["parts_per_second_training"], summary["parts_per_second_idle"]
+        lines.append(f"{training} parts/s while training, {idle} otherwise")
+    return lines

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from alembic import context
 
-from storage import drift_models, label_models, people_rows, snapshot_models  # noqa: F401 - their rows are part of the metadata
+# Their rows are part of the metadata.
+from storage import drift_models, label_models, people_rows, snapshot_models, training_models  # noqa: F401
 from storage.models import Base
 
 context.configure(

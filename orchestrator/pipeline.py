@@ -57,6 +57,7 @@ STAGES: Final = (
         per="line",
     ),
     Stage("pages", "workers.labeling.worker:PagesWorker", reads=(), tells=(), per="line", vital=False),
+    Stage("retrain", "workers.retrain.worker:RetrainWorker", reads=(), tells=(), per="line", vital=False),
     Stage("drift", "workers.watcher:Watcher", reads=(), tells=(), per="line", vital=False),
 )
 """In the order of a part's journey, which is also the order of stopping."""

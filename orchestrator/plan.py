@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from workers.capture.plan import StationPlan
 from workers.consumer import Delivery
 from workers.drift.diagnosis import Limits
 from workers.inference.plan import RecipePlan
+from workers.retrain.plan import TrainerPlan
 
 
 @dataclass(frozen=True)
@@ -151,7 +152,7 @@ def inference_arguments(settings: Settings, place: Place, name: str) -> dict[str
 
 
 def recipe_plan(recipe: Recipe) -> RecipePlan:
-    return RecipePlan(image_size=recipe.minimum_side, sample_rate=recipe.sample_rate)
+    return RecipePlan(recipe.minimum_side, recipe.sample_rate, recipe.ng_sample_rate)
 
 
 def record_tasks(stage: Stage, settings: Settings, place: Place) -> list[Task]:
@@ -178,6 +179,30 @@ def pages_tasks(stage: Stage, settings: Settings, place: Place) -> list[Task]:
     return [Task(stage=stage.name, name="pages", worker=stage.worker, arguments=arguments, here=True)]
 
 
+def retrain_tasks(stage: Stage, settings: Settings, place: Place) -> list[Task]:
+    """Beside the state folder: images, models, features and checkpoints are there."""
+    arguments = {"plan": trainer_plan(settings, place.database_url, place.home), "log": place.logs / "trainer.log"}
+    reserved = settings.stages.retrain
+    return [replace(task(stage, "retrain", reserved, arguments, {}), here=True)]
+
+
+def trainer_plan(settings: Settings, database_url: str, home: Path) -> TrainerPlan:
+    """What a training run is told, by the line or by a command beside it."""
+    training = settings.training
+    return TrainerPlan(
+        database_url=database_url,
+        home=home,
+        recipes={name: settings.recipes[name].model_dump(mode="json") for name in settings.used_recipes},
+        maximum_megapixels=settings.images.maximum_megapixels,
+        minimum_free_bytes=settings.images.minimum_free_megabytes << 20,
+        threads=training.threads,
+        idle_only=training.idle_only,
+        device=training.device,
+        maximum_attempts=training.maximum_attempts,
+        feature_bytes=training.feature_megabytes << 20,
+    )
+
+
 def drift_tasks(stage: Stage, settings: Settings, place: Place) -> list[Task]:
     drift = settings.drift
     if not drift.enabled:
@@ -200,6 +225,7 @@ PLANNERS = {
     "inference": inference_tasks,
     "record": record_tasks,
     "pages": pages_tasks,
+    "retrain": retrain_tasks,
     "drift": drift_tasks,
 }
 

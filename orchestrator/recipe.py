@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from cronsim import CronSim, CronSimError
+from pydantic import AfterValidator, Field, model_validator
+from pydantic_core import PydanticCustomError
 
 from orchestrator.gate import Gate
 from orchestrator.section import Folder, Real, Section, Text, Whole, allowed
 
 PUBLISHED_IMAGE_SIZE = 518  # AnomalyCLIP's
 SIDE_MULTIPLE = 32  # EfficientNet-Lite0 halves the image five times
+CRON_FIELDS = 5
 
 
 FeaturesList = Annotated[tuple[Whole, ...], Field(min_length=1), allowed("a list of rising block numbers")]
@@ -48,6 +52,52 @@ ImageSize = Annotated[
     Whole, allowed("a whole number from 64 to 1024; for patchcore on efficientnet-lite0 a multiple of 32")
 ]
 AnyTeaching = Annotated[FolderTeaching | ElpvTeaching, Field(discriminator="kind")]
+
+
+def known_schedule(given: str) -> str:
+    """A cron expression of five fields."""
+    try:
+        fields = len(given.split())
+        CronSim(given, datetime(2026, 1, 1, tzinfo=UTC))
+    except CronSimError as error:
+        raise PydanticCustomError("cron", f"a cron expression with another mistake: {error}") from error
+    if fields != CRON_FIELDS:
+        raise PydanticCustomError("cron", "a cron expression with another number of fields")
+    return given
+
+
+Cron = Annotated[
+    str,
+    AfterValidator(known_schedule),
+    allowed('a cron expression of minute, hour, day of month, month and day of week, such as "0 3 * * *"'),
+]
+
+
+class Retrain(Section):
+    """When the recipe's model is retrained by itself; by hand it can be at any time."""
+
+    cron: Cron | None = Field(
+        default=None,
+        description="When, in UTC, as cron writes it: minute, hour, day of month, month, day of week. Not set: never.",
+        examples=["0 3 * * *"],
+    )
+    after_labels: Whole = Field(
+        default=0,
+        ge=0,
+        le=1_000_000,
+        description="After so many parts were decided normal or anomaly since the last run began; 0 is never.",
+    )
+    test_share: Real = Field(
+        default=0.2,
+        gt=0,
+        lt=1,
+        description="Of the newly decided parts, drawn whatever their verdict, the share that joins the protected "
+        "pool: models are judged on it and never learn from it.",
+    )
+    on_drift: bool = Field(
+        default=False,
+        description="When the scores drift from the champion's reference, and the camera is not why.",
+    )
 
 
 class Recipe(Section):
@@ -116,7 +166,15 @@ class Recipe(Section):
     sample_rate: Real = Field(
         default=0.02, ge=0, le=1, description="Share of OK parts sent to REVIEW at random, so that escapes are found."
     )
+    ng_sample_rate: Real = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        description="Share of NG parts put before operators at random; they stay NG. With sample_rate as large, what "
+        "people decide is a fair draw of all parts: a test pool needs the rejected ones, too.",
+    )
     seed: Whole = Field(default=0, ge=0, le=2**32 - 1, description="Makes teaching repeatable.")
+    retrain: Retrain = Field(default_factory=Retrain, description="When the model is retrained by itself.")
     approval: Literal["one", "two"] = Field(
         default="one",
         description="Persons it takes to deploy a model version; with two, an engineer or admin who did not ask for it "

@@ -234,6 +234,29 @@ class Labeling(Section):
     )
 
 
+class Training(Section):
+    """How models are retrained beside the line. When: `recipes.<name>.retrain`."""
+
+    threads: Whole = Field(default=1, ge=1, le=1024, description="CPU threads of a training run.")
+    idle_only: bool = Field(
+        default=True,
+        description="A run gets only the CPU time that nobody else wants (SCHED_IDLE, where Linux offers it); false: "
+        "it is merely the last in line (nice 19).",
+    )
+    device: Device = Field(
+        default="auto", description="Where images are looked at; auto takes a GPU when Ray grants one."
+    )
+    maximum_attempts: Whole = Field(
+        default=3, ge=1, le=100, description="A run whose process died is resumed until it was begun this often."
+    )
+    feature_megabytes: Whole = Field(
+        default=4096,
+        ge=1,
+        le=1_073_741_824,
+        description="Disk for features of frames, so that refitting need not look at them again; the oldest go first.",
+    )
+
+
 class StageResources(Section):
     """What Ray reserves for each worker of a stage."""
 
@@ -254,6 +277,7 @@ class Stages(Section):
     capture: StageResources = Field(default_factory=StageResources, description="Capture workers.")
     inference: StageResources = Field(default_factory=StageResources, description="Inference workers.")
     record: StageResources = Field(default_factory=StageResources, description="The recorder.")
+    retrain: StageResources = Field(default_factory=StageResources, description="The retrain worker.")
 
     def __getitem__(self, stage: str) -> StageResources:
         if stage not in type(self).model_fields:
@@ -276,6 +300,7 @@ class Settings(Section):
     inference: Inference = Field(default_factory=Inference, description="From the frame to the anomaly score.")
     record: Record = Field(default_factory=Record, description="From the verdict to Postgres.")
     labeling: Labeling = Field(default_factory=Labeling, description="The queue of parts that people decide.")
+    training: Training = Field(default_factory=Training, description="How models are retrained beside the line.")
     drift: Drift = Field(default_factory=Drift, description="Whether frames and scores still are what they were.")
     stages: Stages = Field(default_factory=Stages, description="What Ray reserves, stage by stage.")
     stations: tuple[Station, ...] = Field(default=(), description="The stations of the line.")

@@ -42,6 +42,7 @@ from orchestrator.settings import Settings
 from orchestrator.sight_routes import add_sight
 from orchestrator.sign_in_page import PATH as SIGN_IN
 from orchestrator.sign_in_page import add_sign_in_page
+from orchestrator.training_routes import add_training
 from storage import audit
 from storage.code_version import code_version
 from storage.database import Database
@@ -59,6 +60,7 @@ from storage.errors import (
     SignInLimited,
     SignInRefused,
     StreamUnavailable,
+    TrainingEnded,
 )
 from storage.events import Trigger
 from storage.images import ImageStore
@@ -177,6 +179,7 @@ def add_labeling(app: FastAPI, up: ServedLine, counting: Counting) -> None:
     add_events(app, lambda: up.log)
     add_sight(app, queue)
     add_line(app, lambda: up.database)
+    add_training(app, lambda: up.database, up.settings)
 
 
 def add_health(app: FastAPI, up: ServedLine, counting: Counting) -> None:
@@ -294,6 +297,8 @@ def answer_adline_error(request: Request, error: Exception) -> JSONResponse:
         return problem(429, "too many tries", str(error), {"Retry-After": str(error.wait_seconds)})
     if isinstance(error, ReviewStale):
         return problem(409, "the review has moved on", str(error), given=error.given, current=error.current)
+    if isinstance(error, TrainingEnded):
+        return problem(409, "the run has ended", str(error))
     if isinstance(error, DatabaseUnavailable | StreamUnavailable | DiskFull):
         return problem(503, "a service does not answer", str(error))
     if isinstance(error, NotOnRecord | ImageMissing):

@@ -42,6 +42,13 @@ PAUSED = text(
     WHERE recipe = :recipe AND pauses_retraining AND acknowledged_at IS NULL ORDER BY alarm LIMIT 1
     """
 )
+DRIFTED = text(
+    """
+    SELECT alarm, station, camera, sentence FROM v_drift_alarms
+    WHERE recipe = :recipe AND NOT pauses_retraining AND acknowledged_at IS NULL
+        AND (CAST(:since AS timestamptz) IS NULL OR raised_at > :since) ORDER BY alarm LIMIT 1
+    """
+)
 WISH = text(
     """
     SELECT max(alarm) FROM v_drift_alarms
@@ -177,3 +184,9 @@ def retraining_paused(session: Session, recipe: str) -> str | None:
         f"drift alarm {row.alarm} at {row.station}/{row.camera}: {row.sentence}; "
         f"`adline drift acknowledge {row.alarm} --reason …` ends the pause"
     )
+
+
+def parts_drifted(session: Session, recipe: str, since: datetime | None) -> str | None:
+    """What drifted that is no camera's doing and nobody has seen to, since then; None when nothing did."""
+    row = session.execute(DRIFTED, {"recipe": recipe, "since": since}).one_or_none()
+    return f"drift alarm {row.alarm} at {row.station}/{row.camera}: {row.sentence}" if row else None

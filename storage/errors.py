@@ -397,6 +397,38 @@ class SignInLimited(PeopleError):
         super().__init__(f"too many tries to sign in; the next one is heard in {wait_seconds} s")
 
 
+class TrainingError(AdlineError):
+    """A training run cannot do this."""
+
+
+class TrainingRunUnknown(NotOnRecord):
+    """There is no such training run."""
+
+    def __init__(self, run_id: UUID) -> None:
+        self.run_id = run_id
+        super().__init__(f"there is no training run {run_id}; `adline train list` shows them")
+
+
+class TrainingEnded(TrainingError):
+    """The training run has ended already."""
+
+    def __init__(self, run_id: UUID, state: str) -> None:
+        self.run_id, self.state = run_id, state
+        super().__init__(f"training run {run_id} has ended already: {state}")
+
+
+class TrainingCancelled(TrainingError):
+    """Somebody cancelled the training run."""
+
+
+class TrainingRefused(TrainingError):
+    """This cannot be trained."""
+
+
+class RecipeUnknown(NotOnRecord):
+    """There is no such recipe."""
+
+
 class SnapshotError(AdlineError):
     """This cannot be done with a dataset snapshot."""
 

@@ -20,10 +20,10 @@ VERDICTS = text(
     WHERE v.recorded_at > clock_timestamp() - :window GROUP BY i.station, v.verdict
     """
 )
-# A sampled part was passed as OK; every other part that was judged and reviewed was not.
+# A sampled part was passed as OK, unless it was NG; every other part that was judged and reviewed was not passed.
 DECIDED = text(
     """
-    SELECT r.station, r.reason = 'sampled' AS passed, l.decision, count(*) AS parts
+    SELECT r.station, r.reason = 'sampled' AND v.verdict <> 'NG' AS passed, l.decision, count(*) AS parts
     FROM reviews r JOIN labels l ON l.id = r.label_id JOIN verdicts v ON v.inspection_id = r.inspection_id
     WHERE l.decision IN ('normal', 'anomaly') AND r.reason <> 'manual' AND v.verdict <> 'ERROR'
         AND l.decided_at > clock_timestamp() - :window

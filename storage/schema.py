@@ -14,18 +14,19 @@ from storage.errors import SchemaOutdated
 from storage.label_models import DefectClass, Label, Region
 from storage.people_rows import SECRET_TABLES, PeopleEvent
 from storage.snapshot_models import ChallengePart, DatasetSnapshot, PoolPart, Release, SetAside, SnapshotItem
+from storage.training_models import TrainingRun
 
 APPEND_ONLY = (
     *("deployments", "frames", "inspections", "model_versions", "predictions", "recipes", "threshold_settings"),
     *("deployment_answers", "deployment_requests", "model_swaps"),
     *("verdicts", *(row.__tablename__ for row in (DefectClass, Label, Region, PeopleEvent))),
-    *(row.__tablename__ for row in (DriftReference, DriftMeasurement, DriftAlarm, DriftAcknowledgement)),
     *(row.__tablename__ for row in (DatasetSnapshot, SnapshotItem, SetAside, Release, PoolPart, ChallengePart)),
+    *(row.__tablename__ for row in (DriftReference, DriftMeasurement, DriftAlarm, DriftAcknowledgement)),
 )
 VIEWS = (
     *("v_defect_history", "v_model_deployments", "v_operator_decisions", "v_part_history", "v_people_history"),
-    *("v_deployment_requests", "v_model_swaps", "v_part_model", "v_shadow", "v_shadow_parts"),
-    *("v_protected_parts", "v_set_aside", "v_snapshot_items", "v_threshold_settings", "v_drift_alarms"),
+    *("v_protected_parts", "v_set_aside", "v_snapshot_items", "v_threshold_settings", "v_training_runs"),
+    *("v_deployment_requests", "v_model_swaps", "v_part_model", "v_shadow", "v_shadow_parts", "v_drift_alarms"),
 )
 
 
@@ -47,7 +48,7 @@ def schema_differences(url: str) -> list[str]:
 def model_differences(connected: Connection) -> list[str]:
     """Tables, columns, indexes and keys, compared with storage.models."""
     context = MigrationContext.configure(connected, opts={"compare_type": True, "include_name": is_modelled})
-    return [described(step) for found in compare_metadata(context, Label.metadata) for step in steps(found)]
+    return [described(step) for found in compare_metadata(context, TrainingRun.metadata) for step in steps(found)]
 
 
 def is_modelled(name: str | None, kind: str, parents: object) -> bool:

@@ -39,12 +39,6 @@ PART = [
     "VALUES ('01890000-0000-7000-8000-000000000002', 'top', 'm-1', 0.9, 9, 0.4, 0.6, '{}')",
     "INSERT INTO verdicts (inspection_id, verdict, reason, anomaly_score, model_version, decided_at, "
     "stage_milliseconds) VALUES ('01890000-0000-7000-8000-000000000002', 'NG', 'score', 0.9, 'm-1', now(), '{}')",
-    "INSERT INTO deployment_requests (recipe, alias, model_version, share, requested_by, reason) "
-    "VALUES ('bracket', 'canary', 'm-1', 0.1, 'anna', 'looks better')",
-    "INSERT INTO deployment_answers (request_id, approved, answered_by, reason) "
-    "SELECT id, false, 'bert', 'not yet' FROM deployment_requests",
-    "INSERT INTO model_swaps (deployment_id, worker, swapped_at, load_milliseconds) "
-    "SELECT id, 'inference-0', now(), 12 FROM deployments",
     "INSERT INTO dataset_snapshots (name, recipe, sha256, description, seed, policy, counts, code_version, created_by) "
     "VALUES ('20261124_V1_weekly', 'bracket', repeat('e', 64), 'weekly', 0, '{}', '{}', '1', 'anna')",
     "INSERT INTO snapshot_items (snapshot, sha256, md5, size_bytes, media_type, width, height, part_key, split, "
@@ -56,6 +50,12 @@ PART = [
     "VALUES ('bracket', '20261124_V1_weekly', repeat('f', 64), 'anna', 'it is meant to be so')",
     "INSERT INTO pool_parts (recipe, part_key, snapshot) VALUES ('bracket', 'part:P-1', '20261124_V1_weekly')",
     "INSERT INTO challenge_parts (recipe, part_key, added_by, reason) VALUES ('bracket', 'part:P-9', 'anna', 'hard')",
+    "INSERT INTO deployment_requests (recipe, alias, model_version, share, requested_by, reason) "
+    "VALUES ('bracket', 'canary', 'm-1', 0.1, 'anna', 'looks better')",
+    "INSERT INTO deployment_answers (request_id, approved, answered_by, reason) "
+    "SELECT id, false, 'bert', 'not yet' FROM deployment_requests",
+    "INSERT INTO model_swaps (deployment_id, worker, swapped_at, load_milliseconds) "
+    "SELECT id, 'inference-0', now(), 12 FROM deployments",
     "INSERT INTO people_events (what, done_by, detail) VALUES ('sign_in_refused', 'nobody', '')",
 ]
 DRIFT = [

@@ -98,3 +98,13 @@ def test_ids_sort_by_the_time_they_were_made_and_are_version_seven() -> None:
     assert [id.int >> 80 for id in ids] == sorted(id.int >> 80 for id in ids)
     assert len(set(ids)) == 1000
     assert all(id.version == 7 and id.variant == "specified in RFC 4122" for id in ids)
+
+
+def test_both_samples_are_one_draw_of_all_parts_and_a_sampled_ng_part_stays_ng() -> None:
+    """With one rate the same parts are drawn, whatever the model says of them: a pool of them is fair."""
+    ids = [new_id() for _ in range(400)]
+    drawn = {score: [decide(one, [said(score)], 0.3, 0.3) for one in ids] for score in (0.1, 0.9)}
+    chosen = {score: [found.review_reason is not None for found in all_] for score, all_ in drawn.items()}
+    assert chosen[0.1] == chosen[0.9] and 60 < sum(chosen[0.9]) < 180
+    assert {found.verdict for found in drawn[0.9]} == {Verdict.NG}
+    assert all(decide(one, [said(0.9)], 1.0).review_reason is None for one in ids)

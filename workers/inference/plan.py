@@ -11,3 +11,4 @@ class RecipePlan:
 
     image_size: int
     sample_rate: float
+    ng_sample_rate: float = 0.0

@@ -19,8 +19,14 @@ class Decision:
     review_reason: ReviewReason | None = None
 
 
-def decide(inspection_id: UUID, predictions: Sequence[PredictionFacts], sample_rate: float) -> Decision:
-    """The worst view decides: NG from its upper threshold on, REVIEW from its lower one, else OK or sampled."""
+def decide(
+    inspection_id: UUID, predictions: Sequence[PredictionFacts], sample_rate: float, ng_sample_rate: float = 0.0
+) -> Decision:
+    """The worst view decides: NG from its upper threshold on, REVIEW from its lower one, else OK or sampled.
+
+    A sampled NG part stays NG, and a person looks at it. Both samples are drawn by the same bits of the id: with one
+    rate for both, what people decide of them is a draw of all parts that nothing about a part has influenced.
+    """
     if not predictions:
         return Decision(Verdict.ERROR, "no view was scored")
     invalid = [one.camera for one in predictions if not usable(one)]
@@ -29,7 +35,11 @@ def decide(inspection_id: UUID, predictions: Sequence[PredictionFacts], sample_r
     worst = max(predictions, key=severity)
     score = f"{worst.camera}: anomaly score {worst.anomaly_score:.4f}"
     if worst.anomaly_score >= worst.ng_threshold:
-        return Decision(Verdict.NG, f"{score} >= NG threshold {worst.ng_threshold:.4f}")
+        reason = f"{score} >= NG threshold {worst.ng_threshold:.4f}"
+        if sampled(inspection_id, ng_sample_rate):
+            reason, why = f"{reason}, sampled at rate {ng_sample_rate:g}", ReviewReason.SAMPLED
+            return Decision(Verdict.NG, reason, why)
+        return Decision(Verdict.NG, reason)
     if worst.anomaly_score >= worst.ok_threshold:
         band = f"between {worst.ok_threshold:.4f} and {worst.ng_threshold:.4f}"
         return Decision(Verdict.REVIEW, f"{score} {band}", ReviewReason.UNCERTAIN)

@@ -204,13 +204,14 @@ class InferenceWorker:
 
     def judge(self, part: Part) -> tuple[Decision, tuple[PredictionFacts, ...]]:
         assert part.champion is not None
-        rate = self.recipes[part.event.recipe].sample_rate
+        plan = self.recipes[part.event.recipe]
         scored = [
             (facts_of(frame, prediction, part.champion), prediction)
             for frame, prediction in zip(part.event.frames, part.predictions, strict=True)
             if isinstance(prediction, Prediction)
         ]
-        decision = decide(part.event.trigger.inspection_id, [fact for fact, _ in scored], rate)
+        inspection_id, facts = part.event.trigger.inspection_id, [fact for fact, _ in scored]
+        decision = decide(inspection_id, facts, plan.sample_rate, plan.ng_sample_rate)
         if decision.verdict is Verdict.OK:
             return decision, tuple(fact for fact, _ in scored)
         return decision, tuple(fact.model_copy(update=self.kept(prediction)) for fact, prediction in scored)

@@ -61,6 +61,7 @@ class LinePage {
       [this.words.parts, state.parts],
       [this.words.latency, p50 == null ? "–" : `${p50.toFixed(0)} / ${p99.toFixed(0)} ms`],
     ]);
+    this.tiles("training", this.training(state.workers));
     this.find(".last ol").replaceChildren(...parts.map((part) => this.part(part)));
     this.find(".workers ul").replaceChildren(...state.workers.map((worker) => this.worker(worker)));
   }
@@ -78,6 +79,24 @@ class LinePage {
     this.find(".banner").hidden = !queue.overdue;
     this.find(".banner").textContent = words.overdue_told.replace("{count}", queue.overdue).replace("{age}", limit);
     this.find(".stations").replaceChildren(...stations.map((station) => this.station(station)));
+  }
+
+  training(workers) {
+    const facts = workers.map((worker) => worker.facts.training).find((found) => found);
+    if (!facts) return [];
+    const wanted = Object.entries(facts.after_labels).filter(([, labels]) => labels);
+    const rows = wanted.map(([recipe, labels]) => [
+      this.words.new_labels, facts.new_labels[recipe], "", this.words.retrained_after.replace("{labels}", labels),
+    ]);
+    const run = facts.newest;
+    if (!run) return rows;
+    const state = this.words[run.promoted ? "run_promoted" : `run_${run.state}`];
+    const share = run.state === "running" ? ` ${run.phase ?? ""} ${(100 * run.progress).toFixed(0)} %` : "";
+    rows.push([this.words.training, state + share, "", run.sentence ?? run.error ?? run.detail]);
+    if (run.f1_after != null) {
+      rows.push([this.words.f1, `${run.f1_before.toFixed(3)} → ${run.f1_after.toFixed(3)}`, "", this.words.f1_hint]);
+    }
+    return rows;
   }
 
   async agreement() {

@@ -1,0 +1,240 @@
+"""Training runs: killed in every phase, cancelled, refused; never a half model, never two at once."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import psycopg2.errors
+import pytest
+from sqlalchemy import text
+
+from orchestrator.recipe import Recipe
+from storage import records, training_runs
+from storage.database import Database
+from storage.errors import TrainingEnded
+from storage.images import decode
+from storage.model_files import check_model
+from storage.models import ModelVersion
+from storage.stream import EventLog
+from storage.training_models import Cause, Phase, RunState, TrainingRun
+from tests.conftest import execute
+from tests.facts import RECIPE, Plant, model
+from tests.integration.test_snapshots import Workshop, texture
+from workers.detectors.patchcore import PatchCoreConfiguration
+from workers.detectors.patchcore_teaching import teach
+from workers.retrain.plan import TrainerPlan
+from workers.retrain.process import TrainerProcess
+
+SIDE = 64
+LABELS = 60
+GATE = {"minimum_good": 5, "minimum_anomalies": 5, "disturbed_parts": 4, "resamples": 200, "class_parts": 2}
+
+
+class School(Workshop):
+    """Labelled parts, a champion, and processes that retrain it."""
+
+    def __init__(self, plant: Plant, log: EventLog, home: Path) -> None:
+        super().__init__(plant, log, home / "images")
+        self.home = home
+        given = {
+            "image_size": SIDE,
+            "target_false_reject_rate": 0.2,
+            "retrain": {"test_share": 0.4},
+            "gate": GATE,
+        }
+        recipe = Recipe.model_validate(given).model_dump(mode="json")
+        self.plan = TrainerPlan(
+            database_url=self.database.url,
+            home=home,
+            recipes={RECIPE: recipe},
+            maximum_megapixels=1.0,
+            minimum_free_bytes=0,
+            idle_only=False,
+            maximum_attempts=20,
+        )
+
+    def teach(self) -> None:
+        """A champion that knows good parts."""
+        images = [decode(texture(number)) for number in range(1000, 1030)]
+        configuration = PatchCoreConfiguration(image_size=SIDE, bank_size=100, target_false_reject_rate=0.2)
+        taught = teach(images, configuration=configuration, seed=0)
+        name = f"{RECIPE}-20260101-2"
+        row = model(name, detector="patchcore", sha256=taught.save(self.plan.models / name))
+        row.ok_threshold, row.ng_threshold = taught.ok_threshold, taught.ng_threshold
+        with self.database.begin() as session:
+            records.register_model(session, row)
+            records.deploy(session, RECIPE, name, "test", "taught")
+
+    def ask(self) -> UUID:
+        with self.database.begin() as session:
+            return training_runs.ask(session, RECIPE, Cause.HAND, "eve", 0).id
+
+    def run(self, run_id: UUID) -> TrainingRun:
+        with self.database.begin() as session:
+            return training_runs.find(session, run_id)
+
+    @contextmanager
+    def training(self, **changes: Any) -> Iterator[TrainerProcess]:
+        trainer = TrainerProcess(TrainerPlan(**{**self.plan.__dict__, **changes}), self.home / "trainer.log")
+        try:
+            yield trainer
+        finally:
+            trainer.stop()
+
+    def ended(self, trainer: TrainerProcess) -> int:
+        while (code := trainer.ended()) is None:
+            time.sleep(0.05)
+        return code
+
+    def kill_in(self, run_id: UUID, phase: Phase) -> None:
+        """Once the run is in this phase, its process is gone in the middle of whatever it does."""
+        with self.training() as trainer:
+            while self.run(run_id).phase != phase:
+                assert trainer.ended() is None, (self.home / "trainer.log").read_text()
+                time.sleep(0.005)
+            os.kill(trainer.pid, signal.SIGKILL)
+            assert self.ended(trainer) == -signal.SIGKILL
+
+    def models(self) -> set[str]:
+        """Folders among the models, drafts included."""
+        return {path.name for path in self.plan.models.iterdir()}
+
+    def versions(self) -> list[ModelVersion]:
+        with self.database.begin() as session:
+            return [row for row in session.query(ModelVersion) if row.detector != "brightness"]
+
+
+@pytest.fixture
+def school(plant: Plant, log: EventLog, tmp_path: Path) -> School:
+    return School(plant, log, tmp_path)
+
+
+def test_a_trainer_killed_in_every_phase_leaves_no_half_model_and_the_run_is_resumed(
+    school: School, database: Database
+) -> None:
+    school.teach()
+    school.label(range(LABELS))
+    run_id = school.ask()
+    before = {row.id for row in school.versions()}
+    for phase in [*Phase][:-1]:
+        school.kill_in(run_id, phase)
+        assert school.run(run_id).state is RunState.RUNNING
+        assert {row.id for row in school.versions()} == before
+    killed_while_it_deploys(school, database, run_id)
+    with school.training() as trainer:
+        assert school.ended(trainer) == 0, (school.home / "trainer.log").read_text()
+    run = school.run(run_id)
+    assert (run.state, run.attempt, run.error) == (RunState.DONE, len(Phase) + 1, None)
+    assert run.sentence and run.candidate and run.figures["pool"]["parts"] >= 10
+    (made,) = [row for row in school.versions() if row.id not in before]
+    assert (made.id, made.training_run, made.snapshot, made.parent) == (
+        run.candidate,
+        run_id,
+        run.snapshot,
+        run.champion,
+    )
+    check_model(school.plan.models / made.id, made.sha256)
+    assert school.models() == {row.id for row in school.versions()}
+    left = {path.name for path in (school.plan.training / str(run_id)).iterdir()}
+    assert left == {"report.html", "report.json"} and run.report == f"training/{run_id}/report.html"
+    with pytest.raises(psycopg2.errors.RestrictViolation, match="append-only"):
+        execute(database.url, "UPDATE training_runs SET promoted = false")
+
+
+def killed_while_it_deploys(school: School, database: Database, run_id: UUID) -> None:
+    """Within the last transaction: the folder is in its place, and neither the version nor the run's end on record."""
+    execute(
+        database.url,
+        "CREATE FUNCTION dawdle() RETURNS trigger LANGUAGE plpgsql AS "
+        "$$ BEGIN PERFORM pg_sleep(60); RETURN NEW; END $$",
+        "CREATE TRIGGER dawdle BEFORE INSERT ON model_versions FOR EACH ROW EXECUTE FUNCTION dawdle()",
+    )
+    sleeping = "SELECT pid FROM pg_stat_activity WHERE query LIKE 'INSERT INTO model_versions%' AND state = 'active'"
+    with school.training() as trainer:
+        while (backend := school.value(sleeping)) is None:
+            assert trainer.ended() is None, (school.home / "trainer.log").read_text()
+            time.sleep(0.02)
+        os.kill(trainer.pid, signal.SIGKILL)
+        school.ended(trainer)
+    assert len(school.models()) == len(school.versions()) + 1
+    assert school.run(run_id).state is RunState.RUNNING
+    with database.begin() as session:
+        session.execute(text("SELECT pg_terminate_backend(:pid)"), {"pid": backend})
+    execute(database.url, "DROP TRIGGER dawdle ON model_versions")
+
+
+def test_a_run_that_dies_too_often_fails_with_what_is_known_and_the_next_one_begins(school: School) -> None:
+    """Without labels there is nothing to learn from: that fails at once, a silent death after so many attempts."""
+    first = school.ask()
+    with school.database.begin() as session:
+        for _ in range(2):
+            row = training_runs.work(session, 2)
+            assert row is not None and row.id == first
+            training_runs.note(session, first, phase=Phase.FIT)
+    with school.database.begin() as session:
+        second = training_runs.ask(session, RECIPE, Cause.LABELS, "adline", 0)
+        row = training_runs.work(session, 2)
+    assert row is not None and row.id == second.id
+    failed = school.run(first)
+    assert failed.state is RunState.FAILED
+    assert failed.error == "its process ended without a word in 2 attempts, the last in phase fit"
+    with school.training() as trainer:
+        assert school.ended(trainer) == 0
+    assert "no part has a label" in str(school.run(second.id).error)
+
+
+def test_only_one_trains_at_a_time(school: School, database: Database) -> None:
+    run_id = school.ask()
+    with database.engine.connect() as connected:
+        assert training_runs.try_lock(connected) and training_runs.holds_lock(connected)
+        with school.training() as trainer:
+            assert school.ended(trainer) == 3
+    assert school.run(run_id).state is RunState.QUEUED
+    with database.begin() as session:
+        training_runs.work(session, 3)
+    with pytest.raises(psycopg2.errors.UniqueViolation):
+        execute(
+            database.url,
+            "INSERT INTO training_runs (id, recipe, cause, requested_by, seed, state) "
+            "VALUES (gen_random_uuid(), 'other', 'hand', 'eve', 0, 'running')",
+        )
+
+
+def test_a_recipe_has_one_run_that_waits(school: School) -> None:
+    assert school.ask() == school.ask()
+
+
+def test_a_run_that_waits_is_cancelled_at_once_and_one_that_runs_is_told(school: School) -> None:
+    waits = school.ask()
+    with school.database.begin() as session:
+        assert training_runs.cancel(session, waits, "eve").state is RunState.CANCELLED
+    with school.database.begin() as session, pytest.raises(TrainingEnded):
+        training_runs.cancel(session, waits, "eve")
+    runs = school.ask()
+    with school.database.begin() as session:
+        training_runs.work(session, 3)
+        assert not training_runs.note(session, runs, progress=0.5)
+        training_runs.cancel(session, runs, "eve")
+        assert training_runs.note(session, runs, progress=0.6)
+    with school.training() as trainer:
+        assert school.ended(trainer) == 0
+    ended = school.run(runs)
+    assert (ended.state, ended.cancel_asked_by) == (RunState.CANCELLED, "eve")
+
+
+def test_the_trainer_ends_with_who_started_it(school: School) -> None:
+    """The pipe's other end is closed by the kernel when the parent dies, however it dies."""
+    school.teach()
+    school.label(range(LABELS))
+    school.ask()
+    with school.training() as trainer:
+        assert trainer.process.stdin is not None
+        trainer.process.stdin.close()
+        assert school.ended(trainer) == 0

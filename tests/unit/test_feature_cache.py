@@ -1,0 +1,58 @@
+"""Features on disk: what is read is what was written, or nothing."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from workers.retrain.feature_cache import Arrays, FeatureCache
+
+FRAME = "ab" + "0" * 62
+
+
+def arrays(seed: int = 0) -> Arrays:
+    random = np.random.default_rng(seed)
+    return {
+        "s8": random.normal(size=(4, 3, 3)).astype(np.float16),
+        "s16": random.normal(size=(2, 2)).astype(np.float16),
+    }
+
+
+def test_what_is_read_is_what_was_written(tmp_path: Path) -> None:
+    cache = FeatureCache(tmp_path, 1 << 20)
+    cache.put("look", FRAME, arrays())
+    found = cache.get("look", FRAME)
+    assert found is not None
+    assert {name: (one.dtype, one.tobytes()) for name, one in found.items()} == {
+        name: (one.dtype, one.tobytes()) for name, one in arrays().items()
+    }
+    assert cache.get("another look", FRAME) is None
+
+
+@pytest.mark.parametrize("place", [0, 40, -1])
+def test_an_altered_file_is_as_good_as_none(tmp_path: Path, place: int) -> None:
+    cache = FeatureCache(tmp_path, 1 << 20)
+    cache.put("look", FRAME, arrays())
+    path = cache.place("look", FRAME)
+    data = bytearray(path.read_bytes())
+    data[place] ^= 1
+    path.write_bytes(bytes(data))
+    assert cache.get("look", FRAME) is None
+    path.write_bytes(bytes(data[:-5]))
+    assert cache.get("look", FRAME) is None
+
+
+def test_what_was_not_used_for_longest_goes_first(tmp_path: Path) -> None:
+    frames = [f"{number:02x}" + "0" * 62 for number in range(4)]
+    cache = FeatureCache(tmp_path, 1 << 20)
+    for age, frame in enumerate(frames):
+        cache.put("look", frame, arrays())
+        os.utime(cache.place("look", frame), (1000 + age, 1000 + age))
+    size = cache.place("look", frames[0]).stat().st_size
+    assert cache.get("look", frames[0]) is not None
+    small = FeatureCache(tmp_path, 2 * size)
+    assert small.trim() == 2
+    assert [small.get("look", frame) is not None for frame in frames] == [True, False, False, True]

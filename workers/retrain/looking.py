@@ -1,0 +1,71 @@
+"""Looking at frames once: the backbone's features and the one-class score of each, kept in the cache."""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+import numpy as np
+
+from storage.errors import InspectionFailed, TrainingRefused
+from storage.snapshot_models import SnapshotItem
+from workers.detectors.detector import Detector
+from workers.detectors.frame_features import FrameFeatures, Looker
+from workers.detectors.labelled import Seen, coverage
+from workers.detectors.supervised import looker_for, shares_look
+from workers.detectors.supervised_training import beneath
+from workers.retrain.feature_cache import FeatureCache
+from workers.retrain.material import Material
+
+
+class Looking:
+    """What a head on this one-class detector learns from; only what is not in the cache is decoded and looked at."""
+
+    def __init__(self, base: Detector, material: Material, cache: FeatureCache, device: str) -> None:
+        self.base, self.material, self.cache, self.device = base, material, cache, device
+        self.configuration = beneath(base)
+        self.look = self.configuration.look
+        self.looked = 0
+
+    @cached_property
+    def looker(self) -> Looker:
+        return looker_for(self.base, self.look, self.device)
+
+    def features(self, item: SnapshotItem) -> FrameFeatures:
+        if kept := self.cache.get(self.look.key, item.sha256):
+            return FrameFeatures(**kept)
+        try:
+            made = self.looker.features(self.material.image(item))
+        except InspectionFailed as error:
+            raise TrainingRefused(f"image {item.sha256}: {error}") from error
+        self.looked += 1
+        self.cache.put(self.look.key, item.sha256, made._asdict())
+        return made
+
+    def score(self, item: SnapshotItem, features: FrameFeatures) -> float:
+        """What the one-class detector says of the frame; of one it was taught from that is nothing."""
+        if self.material.is_taught(item):
+            return 0.0
+        look = f"score-{self.base.version}"
+        if kept := self.cache.get(look, item.sha256):
+            return float(kept["score"][0])
+        if shares_look(self.base, self.look):
+            said = self.base.score_features([features.unpacked()]).anomaly_score
+        else:
+            (answer,) = self.base.predict([self.material.image(item)])
+            if isinstance(answer, InspectionFailed):
+                raise TrainingRefused(f"image {item.sha256}: {answer}") from answer
+            said = answer.anomaly_score
+        self.cache.put(look, item.sha256, {"score": np.array([said])})
+        return said
+
+    def seen(self, item: SnapshotItem) -> Seen:
+        """The frame as a head learns from it."""
+        features = self.features(item)
+        mask = self.material.mask(item)
+        covered = None if mask is None else coverage(mask, features.s16.shape[-1])
+        return Seen(features, item.is_anomaly, covered, self.material.is_taught(item))
+
+    def lesson(self, item: SnapshotItem) -> tuple[Seen, float]:
+        """The same, and the one-class score."""
+        seen = self.seen(item)
+        return seen, self.score(item, seen.features)

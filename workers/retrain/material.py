@@ -1,0 +1,51 @@
+"""What a model is retrained from: a snapshot's images with what is known of each, read when they are wanted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from storage.image_store import ImageStore
+from storage.images import Image, decode
+from storage.snapshot_models import ItemSource, SnapshotItem
+from workers.snapshots.mask import Mask, mask_of
+
+
+@dataclass(frozen=True)
+class Material:
+    """The images models may learn from. known: SHA-256 of those that the one-class detector was taught from."""
+
+    items: Sequence[SnapshotItem]
+    store: ImageStore
+    minimum_side: int
+    maximum_megapixels: float
+    known: frozenset[str] = frozenset()
+
+    @property
+    def groups(self) -> list[str]:
+        return [item.part_key for item in self.items]
+
+    def image(self, item: SnapshotItem) -> Image:
+        """Decoded as serving decodes it."""
+        data = self.store.get(item.sha256)
+        return decode(data, minimum_side=self.minimum_side, maximum_megapixels=self.maximum_megapixels)
+
+    def is_taught(self, item: SnapshotItem) -> bool:
+        return not item.is_anomaly and (item.source is ItemSource.TAUGHT or item.sha256 in self.known)
+
+    def mask(self, item: SnapshotItem) -> Mask | None:
+        """(H, W) of the stored image, where a person saw the defect; None where nobody drew it."""
+        drawn = mask_of(self.store, item) if item.is_anomaly else None
+        return drawn if drawn is not None and drawn.any() else None
+
+    def good_parts(self) -> list[str]:
+        """Parts that people decided to be good and that the one-class detector does not know, in the order of names."""
+        bad = {item.part_key for item in self.items if item.is_anomaly}
+        known = {item.part_key for item in self.items if self.is_taught(item)}
+        return sorted({item.part_key for item in self.items} - bad - known)
+
+    def bad_parts(self) -> list[str]:
+        return sorted({item.part_key for item in self.items if item.is_anomaly})
+
+    def images_of(self, parts: frozenset[str]) -> Iterator[SnapshotItem]:
+        return (item for item in self.items if item.part_key in parts)

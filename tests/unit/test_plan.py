@@ -103,9 +103,10 @@ def test_the_cameras_and_triggers_that_are_planned_can_be_built(settings: Settin
 
 @pytest.mark.parametrize("stage", STAGES, ids=lambda stage: stage.name)
 def test_a_stage_reads_and_tells_what_its_worker_reads_and_tells(stage: Stage) -> None:
-    """By the source: the event classes whose key is read, and those that are made."""
-    tree = ast.parse(Path(inspect.getfile(worker_class(stage.worker))).read_text())
-    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    """By the source: the event classes whose key is read, and those made, in the worker's file or beside it."""
+    file = Path(inspect.getfile(worker_class(stage.worker)))
+    files = file.parent.glob("*.py") if stage.name == "inference" else [file]
+    calls = [node for one in files for node in ast.walk(ast.parse(one.read_text())) if isinstance(node, ast.Call)]
     read = {event for call in calls if named(call.func) == "key" for event in map(event_of, call.args[:1]) if event}
     made = {event for call in calls if (event := event_of(call.func) or event_of(getattr(call.func, "value", None)))}
     assert set(stage.reads) <= read

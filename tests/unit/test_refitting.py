@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +11,7 @@ import torch
 from storage.errors import TeachingFailed
 from tests.painted import good_part
 from tests.unit.painted_parts import labelled_parts
+from workers.datasets.disturbance import drawn
 from workers.detectors.detector import Prediction
 from workers.detectors.efficientnet_lite import EfficientNetLite
 from workers.detectors.frame_features import FrameFeatures, Look, Looker
@@ -98,6 +101,25 @@ def test_all_is_taught_anew_from_kept_features(kept: list[Seen], looker: Looker)
     detector = teach(frames, base=CONFIGURATION, configuration=SMALL, seed=1)
     assert detector.learned.evidence["good"] == sum(not one.is_anomaly for one in frames)
     assert teach(frames, base=CONFIGURATION, configuration=SMALL, seed=1).version == detector.version
+
+
+def test_disturbed_copies_are_learned_from_and_judge_nothing(base: PatchCore, looker: Looker, kept: list[Seen]) -> None:
+    copies = [looker.features(drawn(part.image, number)) for number, part in enumerate(PARTS)]
+    frames = [replace(one, disturbed=copy) for one, copy in zip(kept, copies, strict=True)]
+    plain, robust = (refit(base, some, configuration=SMALL) for some in (kept, frames))
+    assert robust.version != plain.version
+    assert len(robust.calibration.good_raw_scores) == len(plain.calibration.good_raw_scores)
+    (*some, last) = frames
+    assert refit(base, [*some, replace(last, disturbed=None)], configuration=SMALL).version == plain.version
+
+
+def test_a_drawn_disturbance_changes_an_image_always_in_the_same_way() -> None:
+    image = good_part(1)
+    for seed in range(20):
+        once, again = drawn(image, seed), drawn(image, seed)
+        assert np.array_equal(once, again)
+        assert (once.shape, once.dtype) == (image.shape, image.dtype)
+    assert len({drawn(image, seed).tobytes() for seed in range(20)}) > 15
 
 
 def test_images_of_one_part_are_scored_by_a_detector_that_knows_none_of_them() -> None:

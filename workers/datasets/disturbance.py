@@ -51,6 +51,21 @@ DISTURBANCES: Final[Mapping[str, Callable[[Image, int], Image]]] = {
 """What a line sees in a year without anybody calling it a fault; the second value makes noise repeatable."""
 
 
+def drawn(image: Image, seed: int) -> Image:
+    """One such disturbance, of a strength up to somewhat more than theirs, by lot."""
+    luck = np.random.default_rng(seed)
+    kind, strength = int(luck.integers(4)), luck.uniform(0.3, 1.4)
+    if kind == 0:
+        return lit(image, 1 + 0.15 * strength * luck.choice((-1, 1)))
+    if kind == 1:
+        return blurred(image, relative(image, 0.004 * strength))
+    if kind == 2:
+        return noisy(image, 0.02 * strength, seed)
+    angle = luck.uniform(0, 2 * np.pi)
+    reach = relative(image, 0.0144 * strength)
+    return moved(image, reach * np.cos(angle), reach * np.sin(angle))
+
+
 def relative(image: Image, share: float) -> float:
     """Pixels: this share of the shorter side."""
     return share * float(min(image.shape[:2]))

@@ -18,8 +18,18 @@ WARM_UP = 0.15  # of all steps
 CHUNK = 64  # images at once where nothing is learned
 
 
-def train(lessons: Lessons, is_anomaly: Tensor, folds: Tensor, configuration: HeadConfiguration, seed: int) -> Head:
-    """folds: (images,) the member that must not learn from the image, or -1 when all may."""
+def train(
+    lessons: Lessons,
+    is_anomaly: Tensor,
+    folds: Tensor,
+    configuration: HeadConfiguration,
+    seed: int,
+    disturbed: Lessons | None = None,
+) -> Head:
+    """folds: (images,) the member that must not learn from the image, or -1 when all may.
+
+    disturbed: the very images, each disturbed: every other step, by lot, learns from them.
+    """
     torch.manual_seed(seed)
     head = Head(configuration.members, configuration.width, configuration.worst_share, configuration.dropout)
     standardise(head, lessons.stages)
@@ -35,7 +45,8 @@ def train(lessons: Lessons, is_anomaly: Tensor, folds: Tensor, configuration: He
     head.train()
     for step in range(steps):
         images = drawn(step, count, batch, seed)
-        stages, covered = lessons.batch(images, MIRRORINGS[int(torch.randint(len(MIRRORINGS), ()))])
+        source = disturbed if disturbed is not None and int(torch.randint(2, ())) else lessons
+        stages, covered = source.batch(images, MIRRORINGS[int(torch.randint(len(MIRRORINGS), ()))])
         logits = head(stages)
         truth = is_anomaly[images].float()
         loss = image_loss(logits, truth, learns[images], rarity)

@@ -41,6 +41,8 @@ class Seen:
     coverage: NDArray[np.float32] | None = None
     """(rows, columns) of the stride-16 grid: how much of each patch is defective; None where that is not known."""
     is_taught: bool = False
+    disturbed: FrameFeatures | None = None
+    """Of the same image in another light, out of focus, noisy or moved: learned from as well, never judged by."""
 
 
 def check(labelled: Sequence[Labelled | Seen], groups: Sequence[str]) -> None:

@@ -7,7 +7,7 @@ they do not: then the detector ranks and rejects exactly as the one beneath it.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 
 import numpy as np
@@ -87,13 +87,15 @@ def refit(
     is_anomaly = np.array([one.is_anomaly for one in frames])
     judging = new_to_base(frames)
     folds = fold_of_each(frames, groups, configuration.folds, seed)
-    learned_from = lessons(frames, looker)
+    learned_from, copies = lessons(frames, looker), disturbed(frames)
     with torch.random.fork_rng(devices=[]):  # the caller's random numbers stay its own
-        head = train(learned_from, torch.from_numpy(is_anomaly), torch.from_numpy(folds), configuration, seed)
+        truth_of, fold_of = torch.from_numpy(is_anomaly), torch.from_numpy(folds)
+        head = train(learned_from, truth_of, fold_of, configuration, seed, lessons(copies, looker) if copies else None)
     logits = head_out_of_fold(head, learned_from, torch.from_numpy(folds)).numpy().astype(np.float64)
-    cells = torch.stack([cells_of(one.features.unpacked()) for one in frames])
-    machine = learn_machine(cells, is_anomaly, [moments_of(cells)])
-    margins = machine_out_of_fold(cells, is_anomaly, folds)
+    cells = torch.stack([cells_of(one.features.unpacked()) for one in (*frames, *copies)])
+    times = len(cells) // len(frames)
+    machine = learn_machine(cells, np.tile(is_anomaly, times), [moments_of(cells)])
+    margins = machine_out_of_fold(cells, np.tile(is_anomaly, times), np.tile(folds, times))[: len(frames)]
     truth, parts = is_anomaly[judging], [groups[place] for place in judging]
     weights = importance(truth, anomaly_rate)
     said = scores[judging], logits[judging], margins[judging]
@@ -104,6 +106,12 @@ def refit(
     learned = Learned(fusion, asdict(evidence), score_of(calibration, best_f1_threshold(raw, weights)))
     created_at = datetime.now(UTC).isoformat(timespec="seconds")
     return SupervisedDetector(base, head, machine, configuration, learned, calibration, created_at, looker)
+
+
+def disturbed(frames: Sequence[Seen]) -> list[Seen]:
+    """The frames as they look disturbed; none, unless all are known so."""
+    copies = [replace(one, features=one.disturbed) for one in frames if one.disturbed is not None]
+    return copies if len(copies) == len(frames) else []
 
 
 def beneath(base: Detector) -> HeadConfiguration:

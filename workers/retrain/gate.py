@@ -24,7 +24,7 @@ class GatePolicy:
     disturbance_margin: float = 0.05
     least_gain: float = 0.0
     latency_factor: float = 3.0
-    disturbed_parts: int = 40
+    disturbed_parts: int = 100
     maximum_label_noise: float = 0.1
     resamples: int = 1000
     seed: int = 0

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cached_property
 
 import numpy as np
 
 from storage.errors import InspectionFailed, TrainingRefused
+from storage.images import Image
 from storage.snapshot_models import SnapshotItem
+from workers.datasets.disturbance import drawn
 from workers.detectors.detector import Detector
 from workers.detectors.frame_features import FrameFeatures, Looker
 from workers.detectors.labelled import Seen, coverage
@@ -31,14 +34,21 @@ class Looking:
         return looker_for(self.base, self.look, self.device)
 
     def features(self, item: SnapshotItem) -> FrameFeatures:
-        if kept := self.cache.get(self.look.key, item.sha256):
+        return self.looked_at(item, self.look.key, lambda image: image)
+
+    def disturbed(self, item: SnapshotItem) -> FrameFeatures:
+        """Of the image with a disturbance that its SHA-256 draws."""
+        return self.looked_at(item, f"{self.look.key}-disturbed", lambda image: drawn(image, int(item.sha256[:8], 16)))
+
+    def looked_at(self, item: SnapshotItem, key: str, change: Callable[[Image], Image]) -> FrameFeatures:
+        if kept := self.cache.get(key, item.sha256):
             return FrameFeatures(**kept)
         try:
-            made = self.looker.features(self.material.image(item))
+            made = self.looker.features(change(self.material.image(item)))
         except InspectionFailed as error:
             raise TrainingRefused(f"image {item.sha256}: {error}") from error
         self.looked += 1
-        self.cache.put(self.look.key, item.sha256, made._asdict())
+        self.cache.put(key, item.sha256, made._asdict())
         return made
 
     def score(self, item: SnapshotItem, features: FrameFeatures) -> float:
@@ -63,7 +73,7 @@ class Looking:
         features = self.features(item)
         mask = self.material.mask(item)
         covered = None if mask is None else coverage(mask, features.s16.shape[-1])
-        return Seen(features, item.is_anomaly, covered, self.material.is_taught(item))
+        return Seen(features, item.is_anomaly, covered, self.material.is_taught(item), self.disturbed(item))
 
     def lesson(self, item: SnapshotItem) -> tuple[Seen, float]:
         """The same, and the one-class score."""

@@ -152,10 +152,10 @@ def test_parts_that_look_alike_are_decided_together_but_for_those_that_are_left_
     # The page claims ahead: those are shown in their turn, and not as a group.
     plant.sql(f"UPDATE reviews SET free_at = 'infinity' WHERE id IN ('{second}', '{third}')")
     page = plant.show(first)
-    plant.sql(f"UPDATE reviews SET margin = 9, free_at = now() WHERE id IN ('{second}', '{third}')")
     page.run(f"window.adlineDesk.isPresent = () => false; {CARD}.group = []")
+    plant.sql(f"UPDATE reviews SET margin = 9, free_at = now() WHERE id IN ('{second}', '{third}')")
     page.press("g")
-    page.wait("document.querySelectorAll('.similar li.chosen').length > 0 || window.adlineDesk.cards.length > 1")
+    page.wait(f"{CARD}.group.length === 2 && document.querySelectorAll('.similar li.chosen').length === 2")
     alike = page.run(f"{CARD}.group.map((one) => one.lease.review_id)")
     assert set(alike) <= {second, third}
     left_out = alike[-1]

@@ -33,7 +33,7 @@ def reading(loaded: Loaded) -> Iterator[Session]:
     """One transaction that cannot change anything, on a schema this version knows."""
     with records(loaded) as used:
         check_schema(used.database_url)
-        database = Database(used.database_url, pool_size=1)
+        database = Database(used.database_url, pool_size=2)
         try:
             with database.begin() as session:
                 session.execute(text("SET TRANSACTION READ ONLY, ISOLATION LEVEL REPEATABLE READ"))
@@ -47,7 +47,7 @@ def writing(loaded: Loaded) -> Iterator[Session]:
     """One transaction on a schema this version knows, beside a running line or without one."""
     with records(loaded) as used:
         check_schema(used.database_url)
-        database = Database(used.database_url, pool_size=1)
+        database = Database(used.database_url, pool_size=2)
         with closing(database), database.begin() as session:
             yield session
 

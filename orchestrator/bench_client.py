@@ -16,7 +16,7 @@ from storage.errors import LineRefused
 LEASE_SECONDS: Final = 2.0
 ALONE_SECONDS: Final = 120.0  # of who claims all that is open for a while, and gives it back
 THINK_SECONDS: Final = 0.7
-IDLE_SECONDS: Final = 0.1
+IDLE_SECONDS: Final = 1.5  # as the operator's page asks again while nothing is there for its person
 ANSWER_SECONDS: Final = 30.0
 UNANSWERED: Final = 0  # in the place of a status
 FATES: Final = {"decide": 74, "stall": 6, "crash": 6, "late": 6, "release": 3, "repeat": 5}

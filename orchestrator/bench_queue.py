@@ -41,7 +41,7 @@ def bench_queue(
     line.status()
     name = f"bench-{new_id().hex[-8:]}"
     with records(loaded) as used:
-        database = Database(used.database_url, pool_size=2)
+        database = Database(used.database_url, pool_size=4)
         try:
             with database.begin() as session:
                 ground = bench_rows.prepare(session, name, platform.node())

@@ -263,7 +263,7 @@ def in_database(loaded: Loaded, url: str) -> Iterator[Finding]:
     yield ok("schema", "as this version needs it")
     if not available(url):
         yield warning("auditor", "`adline audit sql` is not available", "`adline audit sql 'select 1'` says what to do")
-    database = Database(url, pool_size=1)
+    database = Database(url, pool_size=2)
     with closing(database), database.begin() as session:
         models, newest = deployed(session), newest_record(session)
     yield from machine.clock(newest.timestamp() if newest else None)

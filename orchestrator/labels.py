@@ -28,7 +28,7 @@ def queue_of(loaded: Loaded) -> Iterator[Queue]:
         require(loaded.home, loaded.home / "postgres" / "data")
     with services(loaded.home, settings.database.url, settings.stream.url) as used:
         check_schema(used.database_url)
-        database, log = Database(used.database_url, pool_size=1), EventLog(used.stream_url)
+        database, log = Database(used.database_url, pool_size=2), EventLog(used.stream_url)
         store = ImageStore(loaded.home / "images", settings.images.minimum_free_megabytes << 20)
         try:
             yield Queue(database, log, store, rules(settings.labeling))

@@ -39,7 +39,7 @@ def change(
     """Do it in one transaction; where a line runs, wait until its workers follow, and tell how long each took."""
     with records(loaded) as used:
         check_schema(used.database_url)
-        with closing(Database(used.database_url, pool_size=1)) as database:
+        with closing(Database(used.database_url, pool_size=2)) as database:
             with database.begin() as session:
                 made = act(Registry(session, loaded.home / "models", loaded.settings.recipes))
             line = running_line(loaded)

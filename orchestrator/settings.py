@@ -72,7 +72,7 @@ class Database(Section):
         description="Postgres to use; DATABASE_URL says the same. Not set: an embedded one in the state folder.",
         examples=["postgresql://adline:password@db.example:5432/adline"],
     )
-    pool_size: Whole = Field(default=5, ge=1, le=1000, description="Connections each process keeps open at most.")
+    pool_size: Whole = Field(default=10, ge=2, le=1000, description="Connections each process keeps open at most.")
 
 
 class Stream(Section):

@@ -26,7 +26,7 @@ def shelf(loaded: Loaded) -> Iterator[tuple[Database, ImageStore]]:
     """The records and the images they name; what is embedded is started for as long as needed, and never made."""
     with records(loaded) as used:
         check_schema(used.database_url)
-        database = Database(used.database_url, pool_size=1)
+        database = Database(used.database_url, pool_size=2)
         with closing(database):
             yield database, image_store(loaded)
 

@@ -30,7 +30,7 @@ def run(loaded: Loaded, recipe: str | None, seed: int | None, by: str, wait: boo
     chosen = loaded.settings.recipes[name].seed if seed is None else seed
     with records(loaded) as used:
         check_schema(used.database_url)
-        with closing(Database(used.database_url, pool_size=1)) as database:
+        with closing(Database(used.database_url, pool_size=2)) as database:
             with database.begin() as session:
                 asked = training_runs.ask(session, name, Cause.HAND, by, chosen)
             if wait:

@@ -31,7 +31,7 @@ def changing(loaded: Loaded, tell: Callable[[str], None] | None) -> Iterator[Ses
     """
     with services(loaded.home, loaded.settings.database.url, stream=False) as used:
         migrate(used.database_url)
-        database = Database(used.database_url, pool_size=1)
+        database = Database(used.database_url, pool_size=2)
         try:
             if tell:
                 with database.begin() as session:

@@ -33,27 +33,33 @@ CONNECTION: Final = {
 }
 LIMIT_EXCEEDED: Final = "54"  # SQLSTATE class: the row is at fault (a key too long for its index), not the server
 READ_ONLY: Final = "25006"  # a server in recovery, or a standby that has not taken over yet
+FORGETTABLE: Final = text("SET LOCAL synchronous_commit = off")
 MIGRATION_LOCK = 0xAD11E  # advisory lock: two programs never migrate at once
 
 
 class Database:
     """A pool of connections. `with database.begin() as session` is one transaction, committed at its end."""
 
-    def __init__(self, url: str, pool_size: int = 4) -> None:
+    def __init__(self, url: str, pool_size: int = 8) -> None:
         self.url = sqlalchemy_url(url)
         self.engine = create_engine(
             self.url,
             pool_size=pool_size,
-            max_overflow=pool_size,
+            max_overflow=0,  # what overflows is closed after each use: under load Postgres does little but fork
             pool_timeout=10,
             connect_args=CONNECTION,
         )
 
     @contextmanager
-    def begin(self) -> Iterator[Session]:
-        """One transaction; DatabaseUnavailable when Postgres does not answer or has no room to write."""
+    def begin(self, *, durable: bool = True) -> Iterator[Session]:
+        """One transaction; DatabaseUnavailable when Postgres does not answer or has no room to write.
+
+        Not durable: Postgres may forget it should it crash within the next second, and need not wait for the disk.
+        """
         try:
             with Session(self.engine, expire_on_commit=False) as session, session.begin():
+                if not durable:
+                    session.execute(FORGETTABLE)
                 yield session
         except DBAPIError as error:
             if not is_outage(error):

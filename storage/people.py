@@ -185,9 +185,12 @@ def tokens(session: Session) -> list[dict[str, Any]]:
 def token_user(session: Session, token_sha256: str) -> User | None:
     """Whose token this is, if it is in use."""
     usable = (ApiToken.token_sha256 == token_sha256) & in_use()
-    user = session.scalar(select(User).join(ApiToken).where(usable, User.removed_at.is_(None)))
-    if user:
-        stale = or_(ApiToken.used_at.is_(None), ApiToken.used_at < func.now() - TOKEN_USED)
+    stale = or_(ApiToken.used_at.is_(None), ApiToken.used_at < func.now() - TOKEN_USED)
+    found = session.execute(select(User, stale).join(ApiToken).where(usable, User.removed_at.is_(None))).one_or_none()
+    if found is None:
+        return None
+    user, is_stale = found
+    if is_stale:
         session.execute(update(ApiToken).where(usable, stale).values(used_at=func.now()))
     return user
 

@@ -21,15 +21,22 @@ from storage.training_models import ENDED, Cause, RunState, TrainingRun
 
 LOCK: Final = 0xAD17A  # advisory lock: one program trains at a time, on whatever machine
 
-# People's decisions about parts of the recipe that hold, were not there when the last run took its snapshot, and can
-# be learned from.
+# People's decisions about parts of the recipe that hold and can be learned from. No more are counted than matter, and
+# `since` is told and not asked for beneath: what the planner knows, it need not read a year of labels to find.
 NEW_LABELS = text(
     """
-    SELECT count(*) FROM reviews r JOIN labels l ON l.id = r.label_id
-    JOIN inspections i ON i.id = r.inspection_id JOIN recipes c ON c.id = i.recipe_id
-    WHERE c.name = :recipe AND l.decision IN ('normal', 'anomaly') AND r.state = 'resolved'
-        AND l.decided_at > coalesce((SELECT max(coalesce(t.started_at, t.requested_at)) FROM training_runs t
-            WHERE t.recipe = :recipe AND t.state <> 'queued'), '-infinity')
+    SELECT count(*) FROM (
+        SELECT FROM labels l JOIN reviews r ON r.id = l.review_id AND r.label_id = l.id
+        JOIN inspections i ON i.id = r.inspection_id JOIN recipes c ON c.id = i.recipe_id
+        WHERE c.name = :recipe AND l.decision IN ('normal', 'anomaly') AND r.state = 'resolved'
+            AND l.decided_at > CAST(:since AS timestamptz)
+        LIMIT :most) counted
+    """
+)
+LAST_SNAPSHOT = text(
+    """
+    SELECT coalesce(max(coalesce(t.started_at, t.requested_at)), '-infinity')::text FROM training_runs t
+    WHERE t.recipe = :recipe AND t.state <> 'queued'
     """
 )
 
@@ -178,9 +185,10 @@ def under_way(session: Session, recipe: str | None = None) -> int:
     return session.scalar(open_ones if recipe is None else open_ones.where(TrainingRun.recipe == recipe)) or 0
 
 
-def new_labels(session: Session, recipe: str) -> int:
-    """How many parts people decided since the recipe's last run began, normal or anomaly."""
-    return session.scalar(NEW_LABELS, {"recipe": recipe}) or 0
+def new_labels(session: Session, recipe: str, most: int) -> int:
+    """How many parts people decided since the recipe's last run began, normal or anomaly; counted up to `most`."""
+    since = session.scalar(LAST_SNAPSHOT, {"recipe": recipe})
+    return session.scalar(NEW_LABELS, {"recipe": recipe, "since": since, "most": most}) or 0
 
 
 def last_asked(session: Session, recipe: str, cause: Cause) -> datetime | None:

@@ -46,7 +46,7 @@ class Recorder:
         give_up_seconds: float,
         ageing_seconds: float,
     ) -> None:
-        self.log, self.database = EventLog(stream_url), Database(database_url, pool_size=1)
+        self.log, self.database = EventLog(stream_url), Database(database_url, pool_size=2)
         self.store = ImageStore(images, minimum_free_bytes)
         self.delivery, self.status = delivery, Status()
         self.sweeper = Sweeper(self.log, self.database, sweep_seconds, give_up_seconds)

@@ -77,7 +77,7 @@ class Watcher:
         limits: Limits,
         maximum_megapixels: float,
     ) -> None:
-        self.database = Database(database_url, pool_size=1)
+        self.database = Database(database_url, pool_size=2)
         self.store = ImageStore(images)
         self.interval_seconds, self.frames, self.size, self.limits = interval_seconds, frames, window, limits
         self.maximum_megapixels = maximum_megapixels

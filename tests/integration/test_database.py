@@ -71,7 +71,7 @@ def test_a_server_killed_mid_transaction_is_an_outage_until_it_is_back(own_serve
 
 
 def test_a_pool_that_stays_busy_is_an_outage(database_url: str) -> None:
-    database = Database(database_url, pool_size=1)
+    database = Database(database_url, pool_size=2)
     database.engine.pool._timeout = 0.05  # type: ignore[attr-defined]  # ten seconds are too long for a test
     with database.begin() as one, database.begin() as two:
         one.execute(text("SELECT 1"))

@@ -211,6 +211,19 @@ def test_a_recipe_has_one_run_that_waits(school: School) -> None:
     assert school.ask() == school.ask()
 
 
+def test_labels_are_counted_since_the_last_run_and_no_further_than_is_asked(school: School) -> None:
+    school.label(range(5))
+    with school.database.begin() as session:
+        assert [training_runs.new_labels(session, RECIPE, most) for most in (0, 3, 100)] == [0, 3, 5]
+        assert training_runs.new_labels(session, "other", 100) == 0
+    school.ask()
+    with school.database.begin() as session:
+        assert training_runs.new_labels(session, RECIPE, 100) == 5, "a run that waits has taken no snapshot"
+        training_runs.work(session, 3)
+    with school.database.begin() as session:
+        assert training_runs.new_labels(session, RECIPE, 100) == 0
+
+
 def test_a_run_that_waits_is_cancelled_at_once_and_one_that_runs_is_told(school: School) -> None:
     waits = school.ask()
     with school.database.begin() as session:

@@ -76,7 +76,7 @@ def test_show_says_where_a_value_comes_from_and_hides_passwords(
     assert 'database.url = "postgresql://u:***@h/d"  # environment DATABASE_URL' in adline.out
     assert "server.port = 8000  # default" in adline.out
     assert adline("config", "show", "--json") == 0
-    assert json.loads(adline.out)["database"] == {"url": "postgresql://u:***@h/d", "pool_size": 5}
+    assert json.loads(adline.out)["database"] == {"url": "postgresql://u:***@h/d", "pool_size": 10}
     assert adline("config", "show", "--json", "--origin") == 0
     assert json.loads(adline.out)["server.port"] == {"value": 8000, "origin": "default"}
 

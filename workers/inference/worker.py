@@ -64,7 +64,7 @@ class InferenceWorker:
         device: str,
         threads: int,
     ) -> None:
-        self.log, self.database = EventLog(stream_url), Database(database_url, pool_size=1)
+        self.log, self.database = EventLog(stream_url), Database(database_url, pool_size=2)
         self.store = ImageStore(images, minimum_free_bytes)
         self.maximum_megapixels, self.minimum_side_pixels = maximum_megapixels, minimum_side_pixels
         self.recipes, self.hot = recipes, hot

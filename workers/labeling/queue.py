@@ -1,6 +1,9 @@
 """The labeling queue: people claim reviews, decide them, take a decision back. Postgres is its home.
 
 Each method is one transaction. What was decided is told afterwards, or by the recorder's sweep if that fails.
+
+A lease does not wait for the disk. Should Postgres crash and forget it, it has ended early: nobody but its holder could
+decide under its token, for a decision is refused unless holder and token are those on record.
 """
 
 from __future__ import annotations
@@ -68,17 +71,17 @@ class Queue:
     ) -> Lease | None:
         """Lease the next review; None when there is none for this person. A lease may be shorter than the rule."""
         claimant = self.claimant(person, only, lease)
-        with self.database.begin() as session:
+        with self.database.begin(durable=False) as session:
             return reviews.claim(session, claimant, policy or self.rules.policy)
 
     def claim_this(self, person: str, review_id: UUID) -> Lease:
-        with self.database.begin() as session:
+        with self.database.begin(durable=False) as session:
             return reviews.claim_this(session, self.claimant(person), review_id)
 
     def claim_alike(self, person: str, lease: Lease, only: Filter | None = None) -> list[Lease]:
         """Lease the free reviews that show what this one shows: they can be decided together."""
         claimant, distance = self.claimant(person, only), self.rules.duplicate_distance
-        with self.database.begin() as session:
+        with self.database.begin(durable=False) as session:
             found = embeddings.near_duplicates(
                 session,
                 lease.inspection_id,
@@ -93,17 +96,17 @@ class Queue:
 
     def heartbeat(self, person: str, review_id: UUID, token: int) -> Lease:
         """The lease runs anew from now; ReviewStale when it has ended."""
-        with self.database.begin() as session:
+        with self.database.begin(durable=False) as session:
             return reviews.heartbeat(session, review_id, person, token, self.rules.lease)
 
     def release(self, person: str, review_id: UUID, token: int) -> None:
         """Give the review back undecided."""
-        with self.database.begin() as session:
+        with self.database.begin(durable=False) as session:
             reviews.give_back(session, review_id, person, token)
 
     def skip(self, person: str, review_id: UUID, token: int) -> None:
         """Give the review back; it is offered again after a while."""
-        with self.database.begin() as session:
+        with self.database.begin(durable=False) as session:
             reviews.give_back(session, review_id, person, token, self.rules.skip)
 
     def look_again(self, person: str, inspection_id: UUID) -> UUID:

@@ -39,7 +39,7 @@ class Teacher:
     def __init__(
         self, *, database_url: str, models: Path, recipes: Mapping[str, Mapping[str, Any]], maximum_megapixels: float
     ) -> None:
-        self.database = Database(database_url, pool_size=1)
+        self.database = Database(database_url, pool_size=2)
         self.models, self.recipes, self.maximum_megapixels = models, recipes, maximum_megapixels
         self.status = Status()
 

@@ -27,7 +27,7 @@ def main() -> int:
     plan = TrainerPlan.from_json(sys.stdin.readline())
     end_with_parent(sys.stdin)
     step_back(plan.idle_only)
-    database = Database(plan.database_url, pool_size=2)
+    database = Database(plan.database_url, pool_size=4)
     with database.engine.connect() as connected:
         connected = connected.execution_options(isolation_level="AUTOCOMMIT")
         if not training_runs.try_lock(connected):

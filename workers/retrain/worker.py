@@ -31,7 +31,7 @@ class RetrainWorker:
 
     def __init__(self, *, plan: TrainerPlan, log: Path) -> None:
         self.plan, self.log = plan, log
-        self.database = Database(plan.database_url, pool_size=1)
+        self.database = Database(plan.database_url, pool_size=2)
         self.status = Status()
         self.schedules: dict[str, Schedule] = plan.schedules()
         self.looked_at: dict[str, datetime] = dict.fromkeys(self.schedules, now())
@@ -71,7 +71,7 @@ class RetrainWorker:
             since = training_runs.last_asked(session, recipe, Cause.DRIFT)
             standing = Standing(
                 self.looked_at[recipe],
-                new_labels=training_runs.new_labels(session, recipe),
+                new_labels=training_runs.new_labels(session, recipe, schedule.after_labels),
                 drifted=drift.parts_drifted(session, recipe, since),
                 paused=drift.retraining_paused(session, recipe),
             )
@@ -112,7 +112,10 @@ class RetrainWorker:
         """What the terminal and the health page show."""
         with self.database.begin() as session:
             runs = training_runs.listed(session, limit=1)
-            labels = {recipe: training_runs.new_labels(session, recipe) for recipe in self.schedules}
+            labels = {
+                recipe: training_runs.new_labels(session, recipe, schedule.after_labels)
+                for recipe, schedule in self.schedules.items()
+            }
         self.status.handled = sum(labels.values())
         newest = runs[0] if runs else None
         self.status.detail = in_words(newest) if newest else ""

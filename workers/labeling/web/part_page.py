@@ -22,7 +22,7 @@ LOOK_AGAIN = (
 
 
 def part_page(line: str, database_url: str) -> None:
-    database = Database(database_url, pool_size=1)
+    database = Database(database_url, pool_size=2)
 
     def read(name: str, person: str) -> list[InspectionLife]:
         with database.begin() as session:

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import timedelta
+from functools import lru_cache
 from typing import Annotated
 
 from fastapi import FastAPI, Query
 from pydantic import BaseModel, Field
 
+from orchestrator.kept import Kept
 from orchestrator.queue_routes import Operator
 from orchestrator.review_answers import REFUSED
 from storage.database import Database
 from storage.estimates import StationCounts, stations
 from workers.detectors.calibration import observed_interval
+
+SPANS = 8
+"""So many different spans of time are remembered: the page asks for one."""
 
 
 class Rate(BaseModel):
@@ -53,10 +58,20 @@ def state_of(counts: StationCounts) -> StationState:
 
 
 def add_line(app: FastAPI, database: Callable[[], Database]) -> None:
+    @lru_cache(SPANS)
+    def kept(hours: float) -> Kept[list[StationState]]:
+        def found() -> list[StationState]:
+            with database().begin() as session:
+                return [state_of(counts) for counts in stations(session, timedelta(hours=hours))]
+
+        return Kept(found)
+
     @app.get("/api/v1/stations", tags=["line"], responses=REFUSED)
     def how_stations_do(
         who: Operator, hours: Annotated[float, Query(gt=0, le=24 * 366, description="How far back to look.")] = 24
     ) -> list[StationState]:
-        """The verdicts of each station, with the rates of escapes and false rejects that people's decisions tell."""
-        with database().begin() as session:
-            return [state_of(counts) for counts in stations(session, timedelta(hours=hours))]
+        """The verdicts of each station, with the rates of escapes and false rejects that people's decisions tell.
+
+        Where a day is a million parts, as of some seconds ago.
+        """
+        return kept(hours).get()

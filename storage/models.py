@@ -323,6 +323,7 @@ class Review(Base):
     __tablename__ = "reviews"
     __table_args__ = (
         *(Index(f"ix_reviews_open_{'_'.join(keys)}", *keys, postgresql_where=OPEN) for keys in CLAIM_ORDERS),
+        Index(None, "station", "id"),
         Index("ix_reviews_untold", "id", postgresql_where=text("untold")),
         {"postgresql_with": {"fillfactor": "80"}},
     )

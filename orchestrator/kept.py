@@ -9,7 +9,7 @@ from typing import Generic, TypeVar
 
 Answer = TypeVar("Answer")
 
-CHEAP_SECONDS = 0.025
+CHEAP_SECONDS = 0.2
 """What is found so quickly is never kept: nobody sees an old answer of a small line."""
 SHARE = 0.05
 """Of the time, at most, in which a dear answer is being found, however many ask."""

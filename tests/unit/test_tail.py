@@ -13,7 +13,7 @@ from torch import Tensor
 from storage.errors import ModelError, SettingsError, TrainingCancelled
 from tests.painted import good_part
 from tests.unit.painted_parts import labelled_parts
-from workers.detectors import artefact
+from workers.detectors import artefact, fusion_training
 from workers.detectors.detector import Prediction
 from workers.detectors.efficientnet_lite import build
 from workers.detectors.frame_features import Look, Looker
@@ -56,7 +56,9 @@ def kept(looker: Looker) -> list[Seen]:
 
 @pytest.fixture(scope="module")
 def detector(base: PatchCore, kept: list[Seen]) -> SupervisedDetector:
-    return refit(base, kept, configuration=HEAD, tail=SMALL)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(fusion_training, "is_sure", lambda *_: True)  # heard, whatever it is worth
+        return refit(base, kept, configuration=HEAD, tail=SMALL)
 
 
 def activations(frames: list[Seen]) -> Tensor:
@@ -131,7 +133,23 @@ def test_with_too_few_labels_nothing_is_fine_tuned(base: PatchCore, kept: list[S
     assert few.learned.evidence["auroc_tail"] is None
 
 
-def test_a_seed_makes_fine_tuning_repeatable(base: PatchCore, kept: list[Seen], detector: SupervisedDetector) -> None:
+@pytest.mark.parametrize("knows", [True, False])
+def test_a_tail_is_heard_and_kept_only_where_the_others_do_worse_without(knows: bool) -> None:
+    draw = np.random.default_rng(0)
+    truth = draw.random(300) < 0.5
+    head, tail = truth + draw.normal(0, 1, 300), (4 * truth if knows else 0) + draw.normal(0, 1, 300)
+    scores, parts = np.full(300, 0.5), [str(number) for number in range(300)]
+    fusion, evidence = fusion_training.learn(
+        scores, head, head, truth, np.ones(300), parts, 0, may_help=True, tail=tail
+    )
+    assert (fusion.tail_weight > 0) is knows
+    assert evidence.labels_help and evidence.auroc_tail is not None
+
+
+def test_a_seed_makes_fine_tuning_repeatable(
+    base: PatchCore, kept: list[Seen], detector: SupervisedDetector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fusion_training, "is_sure", lambda *_: True)
     assert refit(base, kept, configuration=HEAD, tail=SMALL).version == detector.version
     assert refit(base, kept, configuration=HEAD, tail=SMALL, seed=1).version != detector.version
 

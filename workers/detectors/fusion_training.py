@@ -55,14 +55,23 @@ def learn(
 ) -> tuple[Fusion, Evidence]:
     """scores are the one-class detector's; the head's and the tail's logits and the summary's margins are out of fold.
 
-    weights say how many parts to come an image stands for. may_help is false where the fused score could not be
-    calibrated: then only the one-class score counts.
+    The tail has a say only where the others do worse without. weights say how many parts to come an image stands for.
+    may_help is false where the fused score could not be calibrated: then only the one-class score counts.
     """
-    features = np.stack([distance(scores), head, margins] + ([] if tail is None else [tail]), 1)
+    features = np.stack([distance(scores), head, margins], 1)
     numbers = numbered(groups)
     fused, below = (cross_fitted(one, is_anomaly, weights, numbers, seed) for one in (features, features[:, :1]))
-    gains = weights * (log_loss(below, is_anomaly) - log_loss(fused, is_anomaly))
-    helps = may_help and is_sure(gains, numbers, seed)
+
+    def better(before: Floats, after: Floats) -> bool:
+        gains = weights * (log_loss(before, is_anomaly) - log_loss(after, is_anomaly))
+        return is_sure(gains, numbers, seed)
+
+    if tail is not None:
+        wider = np.column_stack([features, tail])
+        tuned = cross_fitted(wider, is_anomaly, weights, numbers, seed)
+        if better(fused, tuned):
+            features, fused = wider, tuned
+    helps = may_help and better(below, fused)
     logits = fused if helps else below
     evidence = Evidence(
         good=int((~is_anomaly).sum()),

@@ -128,7 +128,7 @@ def refit(
     calibration = calibrated(fusion, base, raw, truth, parts)
     learned = Learned(fusion, asdict(evidence), score_of(calibration, best_f1_threshold(raw, weights)))
     created_at = datetime.now(UTC).isoformat(timespec="seconds")
-    kept = None if fine_tuned is None else fine_tuned.tails
+    kept = fine_tuned.tails if fine_tuned is not None and fusion.tail_weight else None  # unheard it would cost time
     return SupervisedDetector(base, head, machine, configuration, learned, calibration, created_at, looker, kept)
 
 

@@ -24,6 +24,7 @@ LEVELS: Final = {
     "POST /api/v1/models/{version}/deploy": "engineer",
     "GET /api/v1/parts": "operator",
     "GET /api/v1/parts/{part_id}": "operator",
+    "GET /api/v1/parts/{part_id}/life": "operator",
     "GET /api/v1/queue": "operator",
     "GET /api/v1/queue/agreement": "operator",
     "GET /api/v1/queue/choices": "operator",

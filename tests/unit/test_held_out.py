@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from storage.errors import TeachingFailed
-from workers.detectors.held_out import divide, folds_of
+from workers.detectors.held_out import divide, turns
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -28,18 +28,19 @@ def test_the_same_seed_holds_out_the_same_parts() -> None:
 @pytest.mark.parametrize("seed", range(20))
 def test_by_turns_each_image_is_held_out_once_together_with_the_others_of_its_part(seed: int) -> None:
     groups = [str(number % 31) for number in range(100)]
-    folds = folds_of(groups, 8, 0.05, seed)
-    assert sorted(place for fold in folds for place in fold) == list(range(100))
-    parts = [{groups[place] for place in fold} for fold in folds]
-    assert sum(map(len, parts)) == 31
-    assert {len(one) for one in parts} == {3, 4}
+    found = turns(groups, 4, 0.05, seed)
+    turn_of = dict(zip(groups, found, strict=True))
+    assert found == [turn_of[group] for group in groups]
+    folds = [[turn.half for turn in turn_of.values() if turn.fold == fold] for fold in range(4)]
+    assert sorted(map(len, folds)) == [7, 8, 8, 8]
+    assert all(sorted(fold).count(0) == 4 for fold in folds), "half of each fold is in either half"
 
 
-@pytest.mark.parametrize(("rate", "needed"), [(0.01, 99), (0.05, 19), (0.1, 12), (0.3, 12)])
+@pytest.mark.parametrize(("rate", "needed"), [(0.01, 99), (0.05, 19), (0.1, 14), (0.3, 14)])
 def test_by_turns_as_many_parts_are_needed_as_the_rate_asks_for_and_enough_to_learn_from(
     rate: float, needed: int
 ) -> None:
-    folds = folds_of([str(number) for number in range(needed)], 8, rate, 0)
-    assert needed - max(map(len, folds)) >= 10
+    found = turns([str(number) for number in range(needed)], 4, rate, 0)
+    assert all(sum(turn.fold != fold for turn in found) >= 10 for fold in range(4))
     with pytest.raises(TeachingFailed, match=f"needs at least {needed}"):
-        folds_of([str(number) for number in range(needed - 1)], 8, rate, 0)
+        turns([str(number) for number in range(needed - 1)], 4, rate, 0)

@@ -139,9 +139,9 @@ def test_a_score_that_is_not_a_number_is_that_images_failure(detector: PatchCore
 
 
 def test_too_few_known_good_images_are_refused_with_how_many_are_needed() -> None:
-    with pytest.raises(TeachingFailed, match="at least 12") as caught:
+    with pytest.raises(TeachingFailed, match="at least 14") as caught:
         teach([good_part(number) for number in range(5)], configuration=CONFIGURATION)
-    assert (caught.value.needed, caught.value.given) == (12, 5)
+    assert (caught.value.needed, caught.value.given) == (14, 5)
 
 
 def test_images_of_too_few_parts_are_refused_however_many_there_are() -> None:

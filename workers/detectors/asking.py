@@ -21,9 +21,9 @@ def ask(
     one part tell little more than one (greedy k-center; Sener, Savarese, "Active Learning for Convolutional Neural
     Networks: A Core-Set Approach", ICLR 2018). Detectors without embeddings are asked about by nearness alone.
 
-    threshold: the one below which a part is OK. About the NG threshold of a one-class detector hardly a good part is
-    asked: 16 groups with one among 50 images of magnetic tiles, too few to calibrate what was learned, so that nobody
-    hears it (`enough_good`); about the OK threshold 19, and what is learned ranks best, too.
+    threshold: the one below which a part is OK. About the NG threshold of a one-class detector fewer good parts are
+    asked (16 groups with one among 50 images of magnetic tiles, about the OK threshold 19): what was learned may then
+    be too little to calibrate (`enough_good`).
     """
     away = np.array([abs(one.anomaly_score - threshold) for one in candidates])
     nearest: list[int] = np.argsort(away, kind="stable").tolist()

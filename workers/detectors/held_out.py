@@ -16,8 +16,12 @@ from workers.detectors.calibration import parts_needed
 
 LEAST_TAUGHT = 10  # parts
 
-Folds = list[list[int]]
-"""Places in the order of the images; each image is in one fold."""
+
+class Turn(NamedTuple):
+    """When an image is held out, and in which half of those that are learned from it is while it is not."""
+
+    fold: int
+    half: int
 
 
 class Division(NamedTuple):
@@ -60,8 +64,9 @@ def divide(
     return Division(kept, held_out, [groups[place] for place in held_out])
 
 
-def folds_of(groups: Sequence[str], count: int, target_false_reject_rate: float, seed: int) -> Folds:
-    """As many folds of equally many parts, drawn at random; images of one part have the same group."""
+def turns(groups: Sequence[str], count: int, target_false_reject_rate: float, seed: int) -> list[Turn]:
+    """Of each image, in as many folds of equally many parts, drawn at random; images of one part have the same group
+    and the same turn."""
     distinct = list(dict.fromkeys(groups))
     needed = least_parts(count, target_false_reject_rate)
     if len(distinct) < needed:
@@ -72,8 +77,8 @@ def folds_of(groups: Sequence[str], count: int, target_false_reject_rate: float,
             given=len(distinct),
         )
     order = np.random.default_rng(seed).permutation(len(distinct)).tolist()
-    fold_of = {distinct[place]: number % count for number, place in enumerate(order)}
-    return [[place for place, group in enumerate(groups) if fold_of[group] == fold] for fold in range(count)]
+    turn_of = {distinct[place]: Turn(number % count, number // count % 2) for number, place in enumerate(order)}
+    return [turn_of[group] for group in groups]
 
 
 def least_parts(folds: int, target_false_reject_rate: float) -> int:

@@ -5,7 +5,8 @@ Rippel et al., "Modeling the Distribution of Normal Data in Pre-Trained Deep Fea
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -27,20 +28,35 @@ class PatchGaussian:
         return ((coarse - self.mean) @ self.whitening).square().sum(1).sqrt()
 
 
-def learn_gaussian(images: Sequence[Tensor]) -> dict[str, Tensor]:
-    """The mean, and the matrix that turns a deviation into one of unit variance.
+class Moments(NamedTuple):
+    """Of some frames' coarse patches about an origin; those of more frames are their sums."""
 
-    images: the coarse patches of each known-good image.
-    """
-    count = sum(map(len, images))
-    mean = (torch.stack([one.sum(0, dtype=torch.float64) for one in images]).sum(0) / count).float()
-    covariance = torch.zeros(len(mean), len(mean), dtype=torch.float64)
-    for one in images:
-        covariance += ((one - mean).T @ (one - mean)).double()
-    covariance /= max(count - 1, 1)
+    rows: int
+    first: Tensor  # (channels,), in double precision
+    second: Tensor  # (channels, channels), in double precision
+
+
+def moments_of(frames: Iterable[Tensor], origin: Tensor) -> Moments:
+    """frames: each (patches, channels). About an origin near their mean, or single precision would not do."""
+    count, first = 0, torch.zeros_like(origin, dtype=torch.float64)
+    second = torch.zeros(len(origin), len(origin), dtype=torch.float64)
+    for frame in frames:
+        rows = frame - origin
+        count += len(rows)
+        first += rows.sum(0, dtype=torch.float64)
+        second += (rows.T @ rows).double()
+    return Moments(count, first, second)
+
+
+def learn_gaussian(moments: Sequence[Moments], origin: Tensor) -> dict[str, Tensor]:
+    """The mean, and the matrix that turns a deviation into one of unit variance."""
+    count = sum(one.rows for one in moments)
+    mean = torch.stack([one.first for one in moments]).sum(0) / count
+    covariance = torch.stack([one.second for one in moments]).sum(0) / count - torch.outer(mean, mean)
     # Shrunk, or a channel that never varied in the taught images would make any change in it infinitely far.
     covariance.diagonal().add_(SHRINKAGE * covariance.diagonal().mean() + 1e-12)
-    return {"mean": mean, "whitening": torch.linalg.cholesky(torch.linalg.inv(covariance)).float()}
+    whitening = torch.linalg.cholesky(torch.linalg.inv(covariance)).float()
+    return {"mean": origin + mean.float(), "whitening": whitening}
 
 
 def learn_places(maps: Tensor) -> dict[str, Tensor]:

@@ -35,7 +35,7 @@ class PatchCoreConfiguration:
     local_contrast: bool = True
     target_false_reject_rate: float = 0.05
     review_share: float = 0.05
-    folds: int = 8  # parts are held out by turns: that each is calibrated on and all are learned from
+    folds: int = 4  # parts are held out by turns: that each is calibrated on and all are learned from
     bank_size: int = 2000
     worst_share: float = 0.016  # of a tile's patches: their mean decides
     gaussian_weight: float = 1.6

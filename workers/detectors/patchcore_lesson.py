@@ -2,65 +2,71 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor
 
 from workers.detectors.frame_scorer import Distances, FrameScorer, PatchDistances, learn_standards
+from workers.detectors.held_out import Turn
 from workers.detectors.patch_bank import learn_bank
-from workers.detectors.patch_gaussian import learn_gaussian
+from workers.detectors.patch_gaussian import learn_gaussian, moments_of
 from workers.detectors.patchcore import Eye, PatchCoreConfiguration
 from workers.detectors.patches import Patches
 
 
 class Lesson:
-    """All good frames, by place; each is learned from or not, together with the others of its part."""
+    """All good frames, by place; those of one turn are learned from together or not at all.
+
+    A Gaussian's moments are sums: each turn's are found once, for all that are learned.
+    """
 
     def __init__(
         self,
         frames: Sequence[list[Patches]],
-        groups: Sequence[str],
+        turns: Sequence[Turn],
         eye: Eye,
         configuration: PatchCoreConfiguration,
         seed: int,
     ) -> None:
-        self.frames, self.groups = frames, groups
-        self.eye, self.configuration, self.seed = eye, configuration, seed
+        self.frames, self.turns, self.seed = frames, turns, seed
+        self.eye, self.configuration = eye, configuration
+        self.origin = frames[0][0].coarse.mean(0)
+        self.moments = {turn: moments_of(self.coarse(turn), self.origin) for turn in sorted(set(turns))}
 
-    def raw_scores(self, fold: Sequence[int]) -> list[float]:
-        """Of the fold's frames, by what was learned from all other frames alone."""
-        unknown = set(fold)
-        tensors = self.learn([place for place in range(len(self.frames)) if place not in unknown])
+    def coarse(self, turn: Turn) -> Iterable[Tensor]:
+        return (tile.coarse for place in self.places({turn}) for tile in self.frames[place])
+
+    def places(self, wanted: set[Turn]) -> list[int]:
+        return [place for place, turn in enumerate(self.turns) if turn in wanted]
+
+    def raw_scores(self, fold: int) -> dict[int, float]:
+        """Of the fold's frames, by place, from what was learned of all other frames alone."""
+        tensors = self.learn(without=fold)
         distances = PatchDistances(self.eye.tiles, tensors)
         scorer = FrameScorer(self.configuration.gaussian_weight, self.configuration.worst(self.eye.grid), tensors)
-        return [scorer.judge(distances.of(self.frames[place])).raw for place in fold]
+        held_out = self.places({turn for turn in self.moments if turn.fold == fold})
+        return {place: scorer.judge(distances.of(self.frames[place])).raw for place in held_out}
 
-    def learn(self, places: Sequence[int]) -> dict[str, Tensor]:
+    def learn(self, without: int | None = None) -> dict[str, Tensor]:
         """The bank, the Gaussian, and which distances to them are usual for good parts.
 
         The usual is learned by halves, each from parts that the other half does not know: what was learned from is far
         closer than a part to come.
         """
-        halves = halved(places, self.groups)
+        known = {turn for turn in self.moments if turn.fold != without}
+        halves = [{turn for turn in known if turn.half == half} for half in (0, 1)]
         usual: list[Distances] = []
-        for known, unknown in (halves, halves[::-1]):
-            distances = PatchDistances(self.eye.tiles, self.memorise(known, self.configuration.bank_size // 2))
-            usual += [distances.of(self.frames[place]) for place in unknown]
-        tensors = self.memorise(places, self.configuration.bank_size)
+        for mine, others in (halves, halves[::-1]):
+            distances = PatchDistances(self.eye.tiles, self.memorise(mine, self.configuration.bank_size // 2))
+            usual += [distances.of(self.frames[place]) for place in self.places(others)]
+        tensors = self.memorise(known, self.configuration.bank_size)
         distances = PatchDistances(self.eye.tiles, tensors)
-        far = [distances.far(self.frames[place]) for place in places]
+        far = [distances.far(self.frames[place]) for place in self.places(known)]
         return tensors | learn_standards(far, usual, self.configuration.worst(self.eye.grid))
 
-    def memorise(self, places: Sequence[int], bank_size: int) -> dict[str, Tensor]:
+    def memorise(self, known: set[Turn], bank_size: int) -> dict[str, Tensor]:
         """The bank and the Gaussian."""
-        tiles = [tile for place in places for tile in self.frames[place]]
-        bank = learn_bank([tile.fine for tile in tiles], bank_size, torch.Generator().manual_seed(self.seed))
-        return bank | learn_gaussian([tile.coarse for tile in tiles])
-
-
-def halved(places: Sequence[int], groups: Sequence[str]) -> tuple[list[int], list[int]]:
-    """Places of the images of every other part, and of the others."""
-    numbers = {group: number for number, group in enumerate(dict.fromkeys(groups[place] for place in places))}
-    first = [place for place in places if numbers[groups[place]] % 2 == 0]
-    return first, [place for place in places if numbers[groups[place]] % 2 == 1]
+        fine = [tile.fine for place in self.places(known) for tile in self.frames[place]]
+        bank = learn_bank(fine, bank_size, torch.Generator().manual_seed(self.seed))
+        return bank | learn_gaussian([self.moments[turn] for turn in sorted(known)], self.origin)

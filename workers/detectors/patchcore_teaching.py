@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import islice
+from typing import NamedTuple
 
 import torch
 
@@ -16,7 +17,7 @@ from workers.detectors.backbone import BackboneSource, backbone_to_teach
 from workers.detectors.calibration import calibrate
 from workers.detectors.detector import Image
 from workers.detectors.frame_features import FrameFeatures, checked
-from workers.detectors.held_out import folds_of, named
+from workers.detectors.held_out import named, turns
 from workers.detectors.patchcore import Eye, PatchCore, PatchCoreConfiguration
 from workers.detectors.patchcore_lesson import Lesson
 from workers.detectors.patches import Patches, patches_of
@@ -49,7 +50,7 @@ def teach(
     eye = Eye(configuration, backbone)
     with one_thread_an_operation() as threads:
         frames = list(watched(images, eye, progress, threads))
-    return teach_patches(frames, eye, configuration, groups=groups, seed=seed)
+    return teach_patches(frames, eye, configuration, groups=groups, seed=seed).detector
 
 
 def teach_features(
@@ -60,12 +61,30 @@ def teach_features(
     seed: int = 0,
 ) -> PatchCore:
     """As `teach`, from features that were kept: no forward pass. Frames are not tiled."""
+    return teach_judged(frames, groups=groups, configuration=configuration, seed=seed).detector
+
+
+def teach_judged(
+    frames: Iterable[FrameFeatures],
+    *,
+    groups: Sequence[str] | None = None,
+    configuration: PatchCoreConfiguration | None = None,
+    seed: int = 0,
+) -> Taught:
+    """As `teach_features`, with what is known of the frames on the way."""
     configuration = configuration or PatchCoreConfiguration()
     eye = Eye(configuration)
     if eye.look is None:
         raise TeachingFailed(f'features are of whole frames; tiles is "{configuration.tiles}", allowed: {WHOLE}')
     patches = [[patches_of(checked(one, eye.look).unpacked())] for one in frames]
     return teach_patches(patches, eye, configuration, groups=groups, seed=seed)
+
+
+class Taught(NamedTuple):
+    """A detector, and the raw score of each frame by one that did not learn from it."""
+
+    detector: PatchCore
+    raw_scores: list[float]
 
 
 def teach_patches(
@@ -75,23 +94,23 @@ def teach_patches(
     *,
     groups: Sequence[str] | None,
     seed: int,
-) -> PatchCore:
+) -> Taught:
     """From the tiles' patches of each frame. All are learned from; each is calibrated on as one that does not know it
     scores it."""
     groups = named(len(frames), groups)
-    folds = folds_of(groups, configuration.folds, configuration.target_false_reject_rate, seed)
-    lesson = Lesson(frames, groups, eye, configuration, seed)
+    by_turns = turns(groups, configuration.folds, configuration.target_false_reject_rate, seed)
     with one_thread_an_operation() as threads, threads_of_one(threads) as pool:
-        tensors = pool.submit(lesson.learn, range(len(frames)))
-        scores = [score for found in pool.map(lesson.raw_scores, folds) for score in found]
-    calibration = calibrate(
-        scores,
-        configuration.target_false_reject_rate,
-        configuration.review_share,
-        [groups[place] for fold in folds for place in fold],
-    )
+        lesson = pool.submit(Lesson, frames, by_turns, eye, configuration, seed).result()
+        tensors = pool.submit(lesson.learn)
+        scores = {
+            place: raw
+            for found in pool.map(lesson.raw_scores, range(configuration.folds))
+            for place, raw in found.items()
+        }
+    raw_scores = [scores[place] for place in range(len(frames))]
+    calibration = calibrate(raw_scores, configuration.target_false_reject_rate, configuration.review_share, groups)
     created_at = datetime.now(UTC).isoformat(timespec="seconds")
-    return PatchCore(configuration, tensors.result(), calibration, created_at, eye)
+    return Taught(PatchCore(configuration, tensors.result(), calibration, created_at, eye), raw_scores)
 
 
 @contextmanager

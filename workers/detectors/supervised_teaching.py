@@ -1,7 +1,8 @@
 """A supervised detector from kept features and labels alone; the PatchCore beneath is taught from all good parts.
 
 What it says of parts it was taught from tells nothing of parts to come. So that the fusion can be learned and
-calibrated all the same, each good part is scored by one that was taught from the good parts of the other folds.
+calibrated all the same, each good part is scored by one that was taught from the good parts of other folds, as it is
+when a PatchCore is calibrated.
 """
 
 from __future__ import annotations
@@ -11,17 +12,15 @@ from dataclasses import replace
 
 import numpy as np
 
-from workers.detectors.fusion_training import numbered
+from workers.detectors.calibration import score_of
 from workers.detectors.head_configuration import HeadConfiguration
 from workers.detectors.labelled import Seen, check
-from workers.detectors.patchcore import PatchCore, PatchCoreConfiguration
-from workers.detectors.patchcore_teaching import teach_features
+from workers.detectors.patchcore import PatchCoreConfiguration
+from workers.detectors.patchcore_teaching import teach_judged
 from workers.detectors.supervised import SupervisedDetector
-from workers.detectors.supervised_training import Floats, beneath, refit
+from workers.detectors.supervised_training import beneath, refit
 from workers.detectors.tail_configuration import TailConfiguration
 from workers.detectors.tail_training import Told
-
-FOLDS = 4
 
 
 def teach(
@@ -38,20 +37,22 @@ def teach(
     """Everything anew, without a forward pass; is_taught of the frames plays no part.
 
     TeachingFailed when labels contradict one another, are too few, or good parts are too few for base's target
-    false-reject rate: each fold's PatchCore holds some out.
+    false-reject rate.
     """
     groups = [str(number) for number in range(len(frames))] if groups is None else groups
     frames = [replace(one, is_taught=False) for one in frames]
     check(frames, groups)
     good = [place for place, one in enumerate(frames) if not one.is_anomaly]
-    below = taught(frames, good, groups, base, seed)
-    scores = scored(below, frames)
-    folds = fold_of_each([groups[place] for place in good], seed)
-    for fold in range(FOLDS):
-        others = [place for place, own in zip(good, folds, strict=True) if own != fold]
-        judged = [place for place, own in zip(good, folds, strict=True) if own == fold]
-        if judged:
-            scores[judged] = scored(taught(frames, others, groups, base, seed), [frames[place] for place in judged])
+    below, raw_scores = teach_judged(
+        [frames[place].features for place in good],
+        groups=[groups[place] for place in good],
+        configuration=base,
+        seed=seed,
+    )
+    scores = np.zeros(len(frames))
+    scores[good] = [score_of(below.calibration, raw) for raw in raw_scores]
+    bad = [place for place, one in enumerate(frames) if one.is_anomaly]
+    scores[bad] = [below.score_features([frames[place].features.unpacked()]).anomaly_score for place in bad]
     return refit(
         below,
         frames,
@@ -63,29 +64,3 @@ def teach(
         seed=seed,
         told=told,
     )
-
-
-def taught(
-    frames: Sequence[Seen],
-    places: Sequence[int],
-    groups: Sequence[str],
-    configuration: PatchCoreConfiguration | None,
-    seed: int,
-) -> PatchCore:
-    return teach_features(
-        [frames[place].features for place in places],
-        groups=[groups[place] for place in places],
-        configuration=configuration,
-        seed=seed,
-    )
-
-
-def scored(base: PatchCore, frames: Sequence[Seen]) -> Floats:
-    return np.array([base.score_features([one.features.unpacked()]).anomaly_score for one in frames], np.float64)
-
-
-def fold_of_each(groups: Sequence[str], seed: int) -> list[int]:
-    """Images of one part are in one fold."""
-    numbers = numbered(groups)
-    order = np.random.default_rng(seed).permutation(int(numbers.max()) + 1)
-    return [int(order[number] % FOLDS) for number in numbers]

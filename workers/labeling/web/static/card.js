@@ -24,6 +24,11 @@ export class Card {
     return this.lease.review_id;
   }
 
+  // Its own and those of its group.
+  get leases() {
+    return [this.lease, ...this.group.map((one) => one.lease)];
+  }
+
   get view() {
     return this.views[this.place];
   }

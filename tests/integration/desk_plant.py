@@ -55,7 +55,7 @@ class Plant:
             size = {"width": told.width, "height": told.height, "media_type": told.media_type}
             frames.append(frame(camera=camera, data=image, sha256=stored.sha256, **size))
             one = prediction(frames[-1], 0.5 + place / 100)
-            told_of_it = {"embedding": struct.pack(f"<{len(look)}f", *look) if look else None}
+            told_of_it: dict[str, Any] = {"embedding": struct.pack(f"<{len(look)}f", *look) if look else None}
             told_of_it |= {"map_sha256": self.map(map_level)} if map_level else {}
             seen.append(one.model_copy(update=told_of_it))
         captured = self.up.plant.captured(self.up.plant.trigger(**facts), *frames)

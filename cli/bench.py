@@ -99,13 +99,27 @@ def page(
     with Console(stderr=True, quiet=as_json).status("starting") as status:
         report = bench_page(line, reviews, look_seconds, seed, status.update)
     typer.echo(json.dumps(report) if as_json else page_in_words(report))
-    raise typer.Exit(1 if report["decided"] < reviews or report["requests_elsewhere"] or report["complaints"] else 0)
+    raise typer.Exit(1 if went_wrong(report) else 0)
+
+
+def went_wrong(report: dict[str, Any]) -> bool:
+    proposals = report["proposals"]
+    return bool(
+        report["decided"] < report["reviews"]
+        or report["requests_elsewhere"]
+        or report["complaints"]
+        or proposals["stored"] < proposals["offered"]
+    )
 
 
 def page_in_words(report: dict[str, Any]) -> str:
-    response, each = report["response_ms"], report["seconds_each"]
+    response, each, proposals = report["response_ms"], report["seconds_each"], report["proposals"]
     return (
-        f"{report['decided']} of {report['reviews']} reviews decided, {each['p50']} s each (median)\n"
+        f"{report['decided']} of {report['reviews']} reviews decided, {each['p50']} s each "
+        f"(median), p95 {each['p95']} s\n"
+        f"M pressed at {proposals['asked']} parts: a region was proposed at "
+        f"{proposals['offered']}, accepted and stored "
+        f"at {proposals['stored']}\n"
         f"from key to next part: p50 {response['p50']} ms, p95 {response['p95']} ms, at most {response['max']} ms\n"
         f"{len(report['requests_elsewhere'])} requests to elsewhere, {len(report['complaints'])} errors in the page"
     )

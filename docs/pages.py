@@ -1,6 +1,7 @@
 """Makes docs/queue.png, line.png and part.png: the operator's pages of a demo line that runs in this folder.
 
-`adline start` in another terminal, then `python docs/pages.py` in the same folder once some parts are under review.
+`adline start` in another terminal, then `python docs/pages.py` in the same folder once some parts are under review. The
+browser's machine needs a Korean font for the name of the other language: apt-get install fonts-nanum.
 """
 
 from __future__ import annotations
@@ -14,10 +15,11 @@ import numpy as np
 
 from orchestrator.chromium import Page, chromium
 from orchestrator.configuration import load_settings
-from orchestrator.running import require_line
+from orchestrator.running import RunningLine, require_line
 
 FOLDER = Path(__file__).parent
 DECIDED = 24
+PROPOSED = "Boolean(window.adlineDesk.card?.view?.proposal)"
 SHOWN = "document.querySelector('.desk')?.dataset.review"
 
 
@@ -27,20 +29,34 @@ def main() -> None:
         page.size(1280, 800)
         page.open(f"{line.url}/queue")
         for number in range(DECIDED):
-            review = page.wait(SHOWN)
-            for key in ("o",) if number % 3 else ("3", "m", "n"):
-                page.press(key)
-            page.wait(f"{SHOWN} && {SHOWN} !== '{review}'")
+            page.wait(SHOWN)
+            decide(page, ("o",) if number % 3 else ("3", "m", "n"))
+        while not page.run(PROPOSED):
+            decide(page, ("o",))
         page.wait("document.querySelector('.similar li')?.className")
         page.press("h")
         keep(page, "queue")
-        part = line.get("/api/v1/reviews?state=resolved&limit=1")[0]["inspection_id"]
-        page.open(f"{line.url}/part/{part}")
+        page.open(f"{line.url}/part/{drawn_on(line)}")
         page.wait("document.querySelector('.decisions li')?.className")
         keep(page, "part")
         page.open(f"{line.url}/line")
         page.wait("document.querySelector('.stations article')?.innerText")
         keep(page, "line")
+
+
+def decide(page: Page, keys: tuple[str, ...]) -> None:
+    review = page.run(SHOWN)
+    for key in keys:
+        page.press(key)
+    page.wait(f"{SHOWN} && {SHOWN} !== '{review}'")
+
+
+def drawn_on(line: RunningLine) -> str:
+    """A part whose decision has a region."""
+    for review in line.get("/api/v1/reviews?state=resolved&limit=50"):
+        if any(label["regions"] for label in line.get(f"/api/v1/reviews/{review['review_id']}")["labels"]):
+            return str(review["inspection_id"])
+    raise SystemExit("no decision has a region")
 
 
 def keep(page: Page, name: str) -> None:

@@ -27,6 +27,9 @@ WATCH: Final = """
 """
 ANSWERS: Final = (("o",), ("n",), ("1", "n"), ("2", "m", "n"), ("c",), ("h", "o"))
 """What an operator types for one part."""
+ACCEPT: Final = "m"
+ACCEPTED: Final = """(() => { const { id, view, drawing } = window.adlineDesk.card;
+    return { review: id, proposed: view.proposal?.count ?? 0, drawn: drawing.mask?.count ?? 0 }; })()"""
 
 
 def bench_page(
@@ -58,26 +61,51 @@ def decide_all(
     page: Page, reviews: int, look_seconds: float, chance: random.Random, say: Callable[[str], None]
 ) -> dict[str, Any]:
     """look_seconds: how long each part is looked at before the first key."""
-    seconds = []
+    seconds, accepted = [], []
     for number in range(reviews):
         begun = time.perf_counter()
         time.sleep(look_seconds)
         for key in chance.choice(ANSWERS):
             page.press(key)
+            if key == ACCEPT:
+                accepted.append(page.run(ACCEPTED))
         page.wait(f"window.responses.length > {number}")
         seconds.append(time.perf_counter() - begun)
         say(f"{number + 1} of {reviews} reviews decided")
     page.wait("document.querySelector('#bar-status').dataset.waiting === '0'")
     responses = sorted(page.run("window.responses"))
+    seconds.sort()
     return {
         "reviews": reviews,
         "decided": int(page.run("document.querySelector('#bar-status').dataset.decided")),
         "response_ms": {name: round(at(responses, share), 1) for name, share in (("p50", 0.5), ("p95", 0.95))}
         | {"max": round(responses[-1], 1)},
-        "seconds_each": {"p50": round(at(sorted(seconds), 0.5), 3), "max": round(max(seconds), 3)},
+        "seconds_each": {name: round(at(seconds, share), 3) for name, share in (("p50", 0.5), ("p95", 0.95))}
+        | {"max": round(seconds[-1], 3)},
+        "proposals": proposals(page, accepted),
         "requests_elsewhere": [url for url in page.requests if not is_here(url)],
         "complaints": page.complaints,
     }
+
+
+def proposals(page: Page, accepted: list[dict[str, Any]]) -> dict[str, int]:
+    """Of the parts at which M was pressed: at how many a region was proposed, taken to the pixel, and is on record."""
+    offered = [one for one in accepted if one["proposed"]]
+    taken = [one for one in offered if one["drawn"] == one["proposed"]]
+    return {
+        "asked": len(accepted),
+        "offered": len(offered),
+        "taken": len(taken),
+        "stored": sum(page.run(stored(one["review"])) for one in taken),
+    }
+
+
+def stored(review: str) -> str:
+    """Whether the review's decision has the mask that was accepted."""
+    return (
+        f"fetch('/api/v1/reviews/{review}').then((answer) => answer.json()).then(({{ labels }}) => "
+        "labels.at(-1).decision === 'anomaly' && labels.at(-1).regions.some(({ kind }) => kind === 'mask'))"
+    )
 
 
 def at(ordered: list[float], share: float) -> float:

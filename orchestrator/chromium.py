@@ -30,7 +30,16 @@ FLAGS: Final = (
 )
 PATIENCE_SECONDS: Final = 60.0
 POLL_SECONDS: Final = 0.02
-KEYS: Final = {"Enter": 13, "Escape": 27, "Tab": 9, "ArrowLeft": 37, "ArrowUp": 38, "ArrowRight": 39, "ArrowDown": 40}
+KEYS: Final = {
+    "Enter": 13,
+    "Shift": 16,
+    "Escape": 27,
+    "Tab": 9,
+    "ArrowLeft": 37,
+    "ArrowUp": 38,
+    "ArrowRight": 39,
+    "ArrowDown": 40,
+}
 
 
 class Page:
@@ -108,13 +117,25 @@ class Page:
                 raise BrowserFailed(f"waited in vain for {script}")
             time.sleep(POLL_SECONDS)
 
-    def press(self, key: str) -> None:
-        """One key down and up, as a keyboard sends it."""
-        code = KEYS.get(key) or ord(key.upper())
-        facts = {"key": key, "windowsVirtualKeyCode": code, "nativeVirtualKeyCode": code}
+    def press(self, key: str, code: str = "") -> None:
+        """One key down and up, as a keyboard sends it. code: where it is, if the key itself is no Latin letter."""
+        self.hold(key, 0, code)
+
+    def hold(self, key: str, repeats: int, code: str = "") -> None:
+        """A key held down until it has repeated itself so often."""
+        number = KEYS.get(key) or ord(code[-1] if code else key.upper())
+        facts = {"key": key, "code": code, "windowsVirtualKeyCode": number, "nativeVirtualKeyCode": number}
         text = {"text": "\r" if key == "Enter" else key} if key == "Enter" or len(key) == 1 else {}
-        self.call("Input.dispatchKeyEvent", type="keyDown" if text else "rawKeyDown", **facts, **text)
+        for number in range(repeats + 1):
+            down = "keyDown" if text else "rawKeyDown"
+            self.call("Input.dispatchKeyEvent", type=down, autoRepeat=number > 0, **facts, **text)
         self.call("Input.dispatchKeyEvent", type="keyUp", **facts)
+
+    def click(self, selector: str) -> None:
+        """The left button on the middle of an element."""
+        box = f"document.querySelector({json.dumps(selector)}).getBoundingClientRect()"
+        left, top, width, height = self.run(f"(({{x, y, width, height}}) => [x, y, width, height])({box})")
+        self.drag((left + width / 2, top + height / 2))
 
     def drag(self, *points: tuple[float, float]) -> None:
         """The left button pressed at the first point, moved along the others, let go at the last."""

@@ -69,7 +69,10 @@ def add_claims(app: FastAPI, queue: Callable[[], Queue]) -> None:
 
     @app.post(f"{REVIEW}/alike", tags=TAGS, responses=ACTS)
     def claim_alike(who: Operator, review_id: UUID, held: Held) -> Claimed:
-        """Lease the free reviews that look like this one, which the person holds: they can be decided together."""
+        """The reviews that look like this one, which the person holds: they can be decided together.
+
+        Those that are free are leased; those the person holds already are prolonged and keep their token.
+        """
         lease = queue().heartbeat(who.name, review_id, held.token)
         return Claimed(reviews=queue().claim_alike(who.name, lease))
 
@@ -108,9 +111,8 @@ def add_decisions(app: FastAPI, queue: Callable[[], Queue]) -> None:
 
     @app.post("/api/v1/reviews/resolve", tags=TAGS, responses=ACTS)
     def resolve_group(who: Operator, decided: DecidedGroup) -> list[Resolved]:
-        """The same decision for each of the reviews, or for none of them."""
-        held = [(one.review_id, one.token) for one in decided.held]
-        return queue().resolve_all(who.name, held, decided.resolution)
+        """The same decision for each of the reviews, each with its own regions, or for none of them."""
+        return queue().resolve_all(who.name, list(decided.each()))
 
     @app.post(f"{REVIEW}/resolve", tags=TAGS, responses=ACTS)
     def resolve(who: Operator, review_id: UUID, decided: Decided) -> Resolved:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from orchestrator.answer import PROBLEM_TYPE, Problem, answered_with
 from storage.events import ReviewReason, Verdict
@@ -57,6 +58,7 @@ class HeldReview(Held):
     """One of several leases."""
 
     review_id: UUID
+    regions: list[RegionFacts] = Field(default=[], description="Of this part alone, beside the resolution's.")
 
 
 class Decided(Held):
@@ -70,6 +72,19 @@ class DecidedGroup(Sent):
 
     held: Annotated[list[HeldReview], Field(min_length=1, max_length=100)]
     resolution: Resolution
+
+    @model_validator(mode="after")
+    def agree(self) -> Self:
+        for _ in self.each():  # raises where the regions of one part do not fit the decision
+            pass
+        return self
+
+    def each(self) -> Iterator[tuple[UUID, int, Resolution]]:
+        """What is decided of each review, and under which token."""
+        said = self.resolution
+        for one in self.held:
+            regions = {"regions": [*said.regions, *one.regions]}
+            yield one.review_id, one.token, Resolution.model_validate(dict(said) | regions)
 
 
 class LookAgain(Sent):

@@ -8,7 +8,7 @@ from typing import Any
 from uuid import UUID
 
 from fastapi import FastAPI
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 from sqlalchemy.orm import Session
 
 from orchestrator.queue_routes import REVIEW, TAGS, Operator
@@ -45,6 +45,7 @@ class Sight(ReviewShown):
 
     views: list[ViewSeen]  # type: ignore[assignment]  # a list of the narrower kind, which is only read
     similar: list[SimilarPart]
+    alike: list[UUID] = Field(description="Open reviews that show the same and could be decided with it, as a group.")
 
 
 class Looking:
@@ -59,12 +60,13 @@ class Looking:
             review = review_lists.shown(session, review_id, person)
             near = embeddings.similar(session, review["inspection_id"], SIMILAR_SHOWN)
             similar = review_lists.similar(session, near)
+            alike = queue.alike(session, person, review["inspection_id"], review["station"])
             beside = [self.beside(session, review, view) for view in review["views"]]
         views = [
             {**view, **facts, "proposal": proposed(queue.store, view)}
             for view, facts in zip(review["views"], beside, strict=True)
         ]
-        return {**review, "views": views, "similar": similar}
+        return {**review, "views": views, "similar": similar, "alike": alike}
 
     def beside(self, session: Session, review: dict[str, Any], view: dict[str, Any]) -> dict[str, Any]:
         return {

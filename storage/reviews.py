@@ -57,6 +57,9 @@ class Lease:
 
 
 FREE = "r.state = 'open' AND r.free_at <= clock_timestamp() AND NOT :person = ANY (r.answered_by)"
+FREE_OR_HELD = (
+    "r.state = 'open' AND (r.free_at <= clock_timestamp() OR r.holder = :person) AND NOT :person = ANY (r.answered_by)"
+)
 LEASED = (
     "r.id AS review_id, r.inspection_id, r.station, r.product, r.reason, r.round, r.token, r.free_at AS lease_until"
 )
@@ -75,7 +78,8 @@ SAMPLED = "AND r.reason = 'sampled' ORDER BY r.opened_at"
 SAMPLED_SHARE = 0.25  # of the claims in the diverse order: chosen by their looks, decided ones would be no random draw
 AMONG = "AND r.id = ANY (CAST(:ids AS uuid[])) ORDER BY array_position(CAST(:ids AS uuid[]), r.id)"
 MINE = "r.id = :id AND r.state = 'open' AND r.holder = :person AND r.token = :token AND r.free_at > clock_timestamp()"
-EXTEND = f"UPDATE reviews r SET free_at = clock_timestamp() + :lease WHERE {MINE} RETURNING {LEASED}"
+HOLDING = "r.id = :id AND r.state = 'open' AND r.holder = :person AND r.free_at > clock_timestamp()"
+EXTEND = "UPDATE reviews r SET free_at = clock_timestamp() + :lease WHERE {which} RETURNING " + LEASED
 GIVE_BACK = f"""
     UPDATE reviews r SET holder = NULL, claimed_at = NULL, free_at = clock_timestamp() + :away, token = r.token + 1
     WHERE {MINE} RETURNING r.id
@@ -98,6 +102,11 @@ class Claimant:
     @property
     def free(self) -> str:
         return FREE + self.only.condition
+
+    @property
+    def had(self) -> str:
+        """That a review can be claimed, or that the person holds it already."""
+        return FREE_OR_HELD + self.only.condition
 
     @property
     def parameters(self) -> dict[str, Any]:
@@ -146,10 +155,17 @@ def claim_where(session: Session, claimant: Claimant, order: str, **facts: Any) 
 def heartbeat(session: Session, review_id: UUID, person: str, token: int, lease: timedelta) -> Lease:
     """Prolong a lease that still runs; ReviewStale when it does not."""
     facts = {"id": review_id, "person": person, "token": token, "lease": lease}
-    row = session.execute(text(EXTEND), facts).mappings().one_or_none()
+    row = session.execute(text(EXTEND.format(which=MINE)), facts).mappings().one_or_none()
     if row is None:
         raise refused(session, review_id, person, token)
     return Lease(**row)
+
+
+def prolong(session: Session, claimant: Claimant, review_id: UUID) -> Lease | None:
+    """Prolong the lease that the person has on the review; None when they have none."""
+    facts = claimant.parameters | {"id": review_id}
+    row = session.execute(text(EXTEND.format(which=HOLDING)), facts).mappings().one_or_none()
+    return Lease(**row) if row else None
 
 
 def give_back(session: Session, review_id: UUID, person: str, token: int, away: timedelta = timedelta(0)) -> None:

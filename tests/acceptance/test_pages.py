@@ -64,6 +64,8 @@ def test_the_keyboard_alone_decides_reviews(adline: Adline, page: Page) -> None:
     print(report)
     decided = told(adline, "/api/v1/reviews?state=resolved&limit=1000")
     assert report["decided"] == REVIEWS == len(decided)
+    proposals = report["proposals"]
+    assert proposals["stored"] == proposals["taken"] == proposals["offered"] <= proposals["asked"] > 0
     assert all(labels(adline, one["review_id"])[0]["decided_by"] == "demo" for one in decided)
 
 

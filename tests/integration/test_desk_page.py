@@ -2,105 +2,19 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import struct
 from collections.abc import Iterator
-from typing import Any
-from uuid import UUID
 
 import cv2
 import numpy as np
 import pytest
 
-from orchestrator.chromium import Page, chromium
-from orchestrator.postgres import OWNER, SUPERUSER, EmbeddedPostgres
+from orchestrator.postgres import EmbeddedPostgres
 from orchestrator.valkey import EmbeddedValkey
-from orchestrator.web import listen, serve
 from storage import records
-from storage.database import Database
-from storage.events import ReviewReason
-from storage.images import ImageStore, describe
 from storage.people_rows import Role
-from storage.stream import EventLog
-from tests import facts
 from tests.acceptance.command import wait_until
-from tests.conftest import execute
-from tests.facts import frame, picture, prediction
-from tests.integration.served import Served, browser
-from tests.integration.staff import NAMES, hire, showing
-from tests.integration.test_relay import serve as serve_pages
-
-SHOWN = "document.querySelector('.desk')?.dataset.review"
-CARD = "window.adlineDesk.card"
-WIDTH, HEIGHT = 64, 48
-
-
-class Plant:
-    """A served line, and a browser to look at it with."""
-
-    def __init__(self, up: Served, url: str, page: Page) -> None:
-        self.up, self.url, self.page, self.shade = up, url, page, 0
-        self.client, self.store = browser(up), ImageStore(up.images)
-
-    def put(self, *cameras: str, data: bytes = b"", look: tuple[float, ...] = (), **facts: Any) -> str:
-        """A part under review; its review's id."""
-        frames, seen = [], []
-        for place, camera in enumerate(cameras or ("top",)):
-            self.shade += 1
-            image = data or picture(self.shade % 256, WIDTH, HEIGHT)
-            stored, told = self.store.put(image, ".tif" if data else ".png"), describe(image)
-            size = {"width": told.width, "height": told.height, "media_type": told.media_type}
-            frames.append(frame(camera=camera, data=image, sha256=stored.sha256, **size))
-            one = prediction(frames[-1], 0.5 + place / 100)
-            seen.append(one.model_copy(update={"embedding": struct.pack(f"<{len(look)}f", *look) if look else None}))
-        captured = self.up.plant.captured(self.up.plant.trigger(**facts), *frames)
-        event = self.up.plant.decided(captured, 0.5, predictions=tuple(seen), review_reason=ReviewReason.UNCERTAIN)
-        with self.up.database.begin() as session:
-            records.record_verdicts(session, [event])
-        return self.review_of(event.trigger.inspection_id)
-
-    def review_of(self, inspection_id: UUID) -> str:
-        return next(
-            str(one["review_id"])
-            for one in self.get("reviews?limit=1000")
-            if one["inspection_id"] == str(inspection_id)
-        )
-
-    def get(self, path: str) -> Any:
-        answer = self.client.get(f"/api/v1/{path}")
-        assert answer.status_code == 200, answer.text
-        return answer.json()
-
-    def labels(self, review: str) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = self.get(f"reviews/{review}")["labels"]
-        return found
-
-    def sql(self, statement: str) -> None:
-        execute(self.up.database.url, statement)
-
-    def open(self, path: str = "queue") -> Page:
-        self.page.open(f"{self.url}/{path}")
-        return self.page
-
-    def show(self, review: str) -> Page:
-        self.open()
-        self.page.wait(f"{SHOWN} === '{review}' && {CARD}.shownAt")
-        return self.page
-
-    def settled(self) -> None:
-        self.page.wait("document.querySelector('#bar-status').dataset.waiting === '0'")
-
-    def on_screen(self, x: float, y: float) -> tuple[float, float]:
-        """Where a point of the frame is on the screen."""
-        script = f"""(() => {{ const box = document.querySelector("canvas").getBoundingClientRect();
-            const at = window.adlinePicture.view.toScreen({{ x: {x}, y: {y} }});
-            return [at.x + box.left, at.y + box.top]; }})()"""
-        found: list[float] = self.page.run(script)
-        return found[0], found[1]
-
-    def touch(self, kind: str, *points: tuple[float, float]) -> None:
-        told = [{"x": x, "y": y, "id": finger} for finger, (x, y) in enumerate(points)]
-        self.page.call("Input.dispatchTouchEvent", type=f"touch{kind}", touchPoints=told)
+from tests.integration.desk_plant import CARD, HEIGHT, SHOWN, WIDTH, Plant, emptied, serving
+from tests.integration.staff import NAMES, showing
 
 
 @pytest.fixture(scope="module")
@@ -110,62 +24,84 @@ def served(
     template_database: str,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Plant]:
-    """One line and one browser for all the tests of this file."""
-    administrator = postgres_server.url("postgres", SUPERUSER)
-    execute(administrator, f"CREATE DATABASE desk_page OWNER {OWNER} TEMPLATE {template_database}")
-    database, log = Database(postgres_server.url("desk_page")), EventLog(valkey_server.url)
-    hire(database)
-    up = Served(facts.plant(database), log, tmp_path_factory.mktemp("desk"))
-    worker = multiprocessing.get_context("spawn").Process(target=serve_pages, args=(up.home, database.url))
-    worker.start()
-    try:
-        with listen("127.0.0.1", 0) as port, serve(up, port), chromium() as page:
-            page.size(1280, 800)
-            plant = Plant(up, f"http://127.0.0.1:{port.getsockname()[1]}", page)
-            wait_until(lambda: plant.client.get("/queue").status_code == 200, "the pages are served")
-            yield plant
-    finally:
-        worker.kill()
-        worker.join()
-        log.close()
-        database.close()
-        execute(administrator, "DROP DATABASE desk_page WITH (FORCE)")
+    folder = tmp_path_factory.mktemp("desk")
+    with serving(postgres_server, valkey_server, template_database, folder, "desk_page") as plant:
+        yield plant
 
 
 @pytest.fixture
 def plant(served: Plant) -> Iterator[Plant]:
-    """Nothing is left to decide of earlier tests, and the browser knows nothing of them."""
-    served.open("pages/icon.svg")
-    served.page.wait("location.pathname === '/pages/icon.svg'")
-    served.page.run("sessionStorage.clear()")
-    served.sql("UPDATE reviews SET holder = NULL, free_at = 'infinity' WHERE state = 'open'")
-    served.sql("DELETE FROM queue_filters")
-    served.page.send_headers({})
-    served.page.complaints.clear()
-    yield served
-    # A refusal is what some tests are about; the browser complains of each.
-    assert [one for one in served.page.complaints if "Failed to load resource" not in one] == []
+    with emptied(served) as plant:
+        yield plant
 
 
 def test_parts_that_look_alike_are_decided_together_but_for_those_that_are_left_out(plant: Plant) -> None:
-    first, second, third = (plant.put(look=(1.0, shift / 1000)) for shift in range(3))
-    # The page claims ahead: those are shown in their turn, and not as a group.
-    plant.sql(f"UPDATE reviews SET free_at = 'infinity' WHERE id IN ('{second}', '{third}')")
-    page = plant.show(first)
-    page.run(f"window.adlineDesk.isPresent = () => false; {CARD}.group = []")
-    plant.sql(f"UPDATE reviews SET margin = 9, free_at = now() WHERE id IN ('{second}', '{third}')")
+    first, second, third = (plant.put(look=(1.0, shift / 1000, 0.0)) for shift in range(3))
+    page = plant.show(plant.first(first))
+    page.wait("window.adlineDesk.cards.length === 3")  # claimed ahead
+    assert "(2)" in page.run("document.querySelector('.decide [data-key=g]').innerText"), "the group is offered"
+    assert "2 open parts look like this one" in page.run("document.querySelector('.similar h2').innerText")
     page.press("g")
     page.wait(f"{CARD}.group.length === 2 && document.querySelectorAll('.similar li.chosen').length === 2")
     alike = page.run(f"{CARD}.group.map((one) => one.lease.review_id)")
-    assert set(alike) <= {second, third}
+    assert set(alike) == {second, third}
+    assert page.run("window.adlineDesk.cards.length") == 1, "what was claimed ahead is in the group and not shown again"
     left_out = alike[-1]
-    page.run("document.querySelector('.similar ol li:last-child').click()")
+    page.press("Tab")
+    page.press("Enter")
+    page.wait("document.querySelectorAll('.similar li.chosen').length === 1")
     page.press("3")
     page.press("n")
     plant.settled()
     for review in (first, *alike[:-1]):
         assert [(one["decision"], one["defects"]) for one in plant.labels(review)] == [("anomaly", ["crack"])]
-    assert plant.labels(left_out) == [] and plant.get(f"reviews/{left_out}")["holder"] is None
+    assert plant.labels(left_out) == []
+    page.wait(f"{SHOWN} === '{left_out}'")
+    assert "(" not in page.run("document.querySelector('.decide [data-key=g]').innerText"), "no other one is left"
+
+
+def test_what_was_drawn_on_the_shown_part_is_recorded_for_it_when_its_group_is_decided(plant: Plant) -> None:
+    first, second = (plant.put(look=(0.0, 1.0, shift / 1000)) for shift in range(2))
+    page = plant.show(plant.first(first))
+    page.press("b")
+    page.drag(plant.on_screen(5, 6), plant.on_screen(25, 26))
+    page.press("e")
+    page.drag(plant.on_screen(40.5, 30.5), plant.on_screen(50.5, 30.5))
+    page.press("g")
+    page.wait(f"{CARD}.group.length === 1")
+    page.press("n")
+    plant.settled()
+    (mine,), (others,) = plant.labels(first), plant.labels(second)
+    assert (mine["decision"], others["decision"]) == ("anomaly", "anomaly")
+    assert [region["kind"] for region in mine["regions"]] == ["box", "mask"] and others["regions"] == []
+
+
+def test_skipping_a_group_gives_all_of_it_back_and_taken_apart_it_is_decided_part_by_part(plant: Plant) -> None:
+    reviews = {plant.put(look=(shift / 1000, 0.0, 1.0)) for shift in range(3)}
+    page = plant.open()
+    page.wait(SHOWN)
+    page.press("g")
+    page.wait(f"{CARD}.group.length === 2")
+    page.press("g")
+    page.wait(f"{CARD}.group.length === 0 && window.adlineDesk.cards.length === 3")
+    page.press("g")
+    page.wait(f"{CARD}.group.length === 2")
+    page.press("s")
+    page.wait("!window.adlineDesk.card")
+    wait_until(lambda: not any(plant.get(f"reviews/{one}")["holder"] for one in reviews), "all of it is given back")
+
+
+def test_a_group_is_taken_together_again_after_a_reload(plant: Plant) -> None:
+    for shift in range(3):
+        plant.put(look=(shift / 1000, 1.0, 1.0))
+    page = plant.open()
+    page.wait(SHOWN)
+    page.press("g")
+    page.wait(f"{CARD}.group.length === 2")
+    page.call("Page.reload")
+    page.wait("window.adlineDesk?.cards.length === 3 && window.adlineDesk.card.shownAt")
+    page.press("g")
+    page.wait(f"{CARD}.group.length === 2")
 
 
 def test_fingers_draw_and_two_of_them_zoom_without_a_mark(plant: Plant) -> None:

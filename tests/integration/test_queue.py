@@ -180,6 +180,19 @@ def test_a_decision_sent_twice_because_its_answer_was_lost_is_one_decision(desk:
     assert desk.history(lease) == [("anomaly", "anna")]
 
 
+def test_a_decision_with_other_regions_under_the_same_token_is_another_decision(desk: Desk) -> None:
+    desk.put()
+    lease = desk.claim()
+    box, other = ({"camera": "top", "kind": "box", "points": [[1, 2], [x, 8.1234]]} for x in (5, 6))
+    drawn, redrawn = (Resolution.model_validate({"decision": "anomaly", "regions": [one]}) for one in (box, other))
+    first = desk.queue.resolve("anna", lease.review_id, lease.token, drawn)
+    assert desk.queue.resolve("anna", lease.review_id, lease.token, drawn) == first
+    for differs in (redrawn, Resolution.model_validate({"decision": "anomaly"})):
+        with pytest.raises(ReviewStale, match="is already decided") as refused:
+            desk.queue.resolve("anna", lease.review_id, lease.token, differs)
+        assert refused.value.given == lease.token and refused.value.current["label_id"] == first.label_id
+
+
 def test_an_undone_decision_stays_on_record_and_the_person_decides_again(desk: Desk) -> None:
     desk.put(part_id="P-1")
     lease = desk.decide("anna", CRACK)
@@ -293,13 +306,29 @@ def test_near_duplicates_are_claimed_as_one_group_and_decided_together_or_not_at
     first = desk.claim()
     group = [first, *desk.queue.claim_alike("anna", first)]
     assert len(group) == 3
-    held = [(lease.review_id, lease.token) for lease in group]
+    held = [(lease.review_id, lease.token, CRACK) for lease in group]
     with pytest.raises(ReviewStale):
-        desk.queue.resolve_all("anna", [*held[:2], (held[2][0], 99)], CRACK)
+        desk.queue.resolve_all("anna", [*held[:2], (held[2][0], 99, CRACK)])
     assert desk.value("SELECT count(*) FROM labels") == 0
-    done = desk.queue.resolve_all("anna", held, CRACK)
-    assert [one.review_id for one in done] == [id for id, _ in held]
+    done = desk.queue.resolve_all("anna", held)
+    assert [one.review_id for one in done] == [id for id, *_ in held]
     assert desk.value("SELECT count(*) FROM reviews WHERE state = 'open'") == 1
+
+
+def test_what_a_person_has_claimed_ahead_is_in_the_group_and_what_somebody_else_has_is_not(seeing: Desk) -> None:
+    desk = seeing
+    for look in ((1, 0), (1, 0.01), (0.99, 0), (1, 0.02)):
+        desk.put(look=look)
+    shown, ahead, foreign = desk.claim(), desk.claim(), desk.claim("ben")
+    with desk.database.begin() as session:
+        told = desk.queue.alike(session, "anna", shown.inspection_id, shown.station)
+    group = desk.queue.claim_alike("anna", shown)
+    assert {one.review_id for one in group} == set(told) and len(group) == 2
+    assert foreign.review_id not in told
+    (again,) = (one for one in group if one.review_id == ahead.review_id)
+    assert again.token == ahead.token and again.lease_until > ahead.lease_until, "prolonged, and not taken away"
+    desk.queue.resolve_all("anna", [(one.review_id, one.token, CRACK) for one in (shown, *group)])
+    assert desk.queue.heartbeat("ben", foreign.review_id, foreign.token)
 
 
 def test_a_filter_leaves_other_stations_and_products_alone(desk: Desk) -> None:

@@ -131,6 +131,19 @@ def test_a_group_is_decided_together_or_not_at_all(page: Page) -> None:
     assert told == 3
 
 
+def test_each_part_of_a_group_has_its_own_regions(page: Page) -> None:
+    for shade in range(2):
+        page.put(shade)
+    first, second = (page.claim() for _ in range(2))
+    box = {"camera": "top", "kind": "box", "points": [[1, 2], [30, 40]], "defect": "crack", "mask_sha256": None}
+    held = [{"review_id": one["review_id"], "token": one["token"]} for one in (first, second)]
+    held[0]["regions"] = [box]
+    page.post("reviews/resolve", {"held": held, "resolution": {"decision": "normal"}}, 422)
+    page.post("reviews/resolve", {"held": held, "resolution": CRACK})
+    found = [page.get(f"reviews/{one['review_id']}")["labels"] for one in (first, second)]
+    assert [[label["regions"] for label in labels] for labels in found] == [[[box]], [[]]]
+
+
 def test_a_review_is_given_back_skipped_and_had_by_hand(page: Page) -> None:
     page.put()
     lease = page.claim()

@@ -23,7 +23,7 @@ from storage.errors import StreamUnavailable
 from storage.images import ImageStore
 from storage.label_models import Label, LabelSource
 from storage.models import ReviewState
-from storage.resolution import Resolution
+from storage.resolution import RegionFacts, Resolution
 from storage.reviews import Claimant, Filter, Lease, Policy
 from storage.stream import EventLog
 from workers.labeling.check import check_resolution
@@ -79,20 +79,28 @@ class Queue:
             return reviews.claim_this(session, self.claimant(person), review_id)
 
     def claim_alike(self, person: str, lease: Lease, only: Filter | None = None) -> list[Lease]:
-        """Lease the free reviews that show what this one shows: they can be decided together."""
-        claimant, distance = self.claimant(person, only), self.rules.duplicate_distance
+        """Lease the free reviews that show what this one shows: they can be decided together.
+
+        So can those the person holds already, claimed ahead: they are prolonged and keep their token.
+        """
+        claimant = self.claimant(person, only)
         with self.database.begin(durable=False) as session:
-            found = embeddings.near_duplicates(
-                session,
-                lease.inspection_id,
-                lease.station,
-                distance,
-                MOST_IN_GROUP,
-                claimant.free,
-                claimant.parameters,
+            found = self.look_alike(session, claimant, lease.inspection_id, lease.station)
+            had = (
+                reviews.prolong(session, claimant, one) or reviews.claim_among(session, claimant, [one])
+                for one in found
             )
-            claimed = (reviews.claim_among(session, claimant, [one]) for one in found)
-            return [lease for lease in claimed if lease]
+            return [lease for lease in had if lease]
+
+    def alike(self, session: Session, person: str, inspection_id: UUID, station: str) -> list[UUID]:
+        """The reviews that claim_alike would lease, or prolong."""
+        return self.look_alike(session, self.claimant(person), inspection_id, station)
+
+    def look_alike(self, session: Session, claimant: Claimant, inspection_id: UUID, station: str) -> list[UUID]:
+        distance = self.rules.duplicate_distance
+        return embeddings.near_duplicates(
+            session, inspection_id, station, distance, MOST_IN_GROUP, claimant.had, claimant.parameters
+        )
 
     def heartbeat(self, person: str, review_id: UUID, token: int) -> Lease:
         """The lease runs anew from now; ReviewStale when it has ended."""
@@ -116,16 +124,18 @@ class Queue:
 
     def resolve(self, person: str, review_id: UUID, token: int, resolution: Resolution) -> Resolved:
         """Decide a review under its lease; ReviewStale when that is no longer, or no longer alone, this person's."""
-        (resolved,) = self.resolve_all(person, [(review_id, token)], resolution)
+        (resolved,) = self.resolve_all(person, [(review_id, token, resolution)])
         return resolved
 
-    def resolve_all(self, person: str, held: Sequence[tuple[UUID, int]], resolution: Resolution) -> list[Resolved]:
-        """The same decision for each, or for none of them."""
+    def resolve_all(self, person: str, held: Sequence[tuple[UUID, int, Resolution]]) -> list[Resolved]:
+        """What is said of each is recorded for all, or for none of them."""
         with self.database.begin() as session:
             # In one order, so that two groups that overlap cannot wait for each other.
-            done = {id: self.decide(session, person, id, token, resolution) for id, token in sorted(held)}
-        self.tell([id for id, _ in held])
-        return [done[id] for id, _ in held]
+            ordered = sorted(held, key=lambda one: one[:2])
+            done = {id: self.decide(session, person, id, token, said) for id, token, said in ordered}
+        ids = [id for id, _, _ in held]
+        self.tell(ids)
+        return [done[id] for id in ids]
 
     def decide(
         self,
@@ -154,7 +164,7 @@ class Queue:
     ) -> Resolved | None:
         """The same decision asked for again, because its answer was lost: it is on record already."""
         label = labels.under_token(session, state["id"], token)
-        if label is None or label.decided_by != person or not same(label, resolution):
+        if label is None or label.decided_by != person or not same(session, label, resolution):
             return None
         return Resolved(state["id"], label.id, state["label_id"] == label.id, label.opinion)
 
@@ -202,6 +212,8 @@ def chosen(review_id: UUID, share: float) -> bool:
     return (review_id.int & 0xFFFFFFFF) / 2**32 < share
 
 
-def same(label: Label, resolution: Resolution) -> bool:
-    said = (label.decision, label.defects, label.note)
-    return said == (resolution.decision, resolution.defects, resolution.note)
+def same(session: Session, label: Label, resolution: Resolution) -> bool:
+    """Whether all that is said is what is on record: another region is another decision."""
+    regions = [RegionFacts.model_validate(facts) for facts in labels.regions_of(session, [label.id]).get(label.id, [])]
+    said = (label.decision, label.defects, label.note, regions)
+    return said == (resolution.decision, resolution.defects, resolution.note, resolution.regions)

@@ -57,6 +57,7 @@ def frame(visitor: Visitor, line: str, page: str) -> Iterator[None]:
     """The page's own content goes into the block."""
     words = visitor.words
     ui.add_head_html('<link rel="stylesheet" href="/pages/style.css">')
+    ui.add_head_html(f"<script>document.documentElement.lang = {json.dumps(visitor.language)}</script>")
     ui.add_head_html(f"<script>{told_when_away(words)}</script>")
     ui.page_title(f"{words[page]} · {line} · adline")
     ui.dark_mode(visitor.theme)

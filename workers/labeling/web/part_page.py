@@ -13,6 +13,7 @@ from starlette.requests import Request
 from storage.database import Database
 from storage.life import InspectionLife, life
 from workers.labeling.web.frame import Visitor, frame, visitor_of
+from workers.labeling.web.regions import show_regions
 from workers.labeling.web.words import Words
 
 LOOK_AGAIN = (
@@ -48,7 +49,7 @@ def show_inspection(one: InspectionLife, visitor: Visitor) -> None:
             ui.label(first["part_id"] or str(one.id))
         with ui.element("div").classes("seen"):
             for view in one.views:
-                show_view(view, words)
+                show_view(view, one.review, words)
         facts(
             (words["verdict"], first["reason"]),
             (words["station"], first["station"]),
@@ -60,7 +61,8 @@ def show_inspection(one: InspectionLife, visitor: Visitor) -> None:
         show_decisions(one, visitor)
 
 
-def show_view(view: dict[str, Any], words: Words) -> None:
+def show_view(view: dict[str, Any], review: dict[str, Any] | None, words: Words) -> None:
+    """The picture with its heat map, and what was drawn on it by the decision that holds."""
     if view["sha256"] is None:
         return
     address = f"/api/v1/images/{view['sha256']}"
@@ -69,6 +71,8 @@ def show_view(view: dict[str, Any], words: Words) -> None:
             ui.element("img").props(f'src="{address}/rendition" alt=""')
             if view["map_sha256"]:
                 ui.element("img").props(f'src="/api/v1/images/{view["map_sha256"]}/heatmap" alt=""').classes("heat")
+            if review:
+                show_held(review, view["camera"])
         facts(
             (words["camera"], view["camera"]),
             (words["score"], score(view, words)),
@@ -76,6 +80,18 @@ def show_view(view: dict[str, Any], words: Words) -> None:
             (words["model"], view["model_version"]),
             ("SHA-256", view["sha256"]),
         )
+
+
+def show_held(review: dict[str, Any], camera: str) -> None:
+    """What the decision that holds drew on this camera's picture."""
+    (view,) = (view for view in review["views"] if view["camera"] == camera)
+    for label in review["labels"]:
+        if label["id"] == review["label_id"] and (regions := regions_on(label, camera)):
+            show_regions(regions, view["width"], view["height"])
+
+
+def regions_on(label: dict[str, Any], camera: str) -> list[dict[str, Any]]:
+    return [region for region in label["regions"] if region["camera"] == camera]
 
 
 def score(view: dict[str, Any], words: Words) -> str | None:
@@ -90,8 +106,9 @@ def show_decisions(one: InspectionLife, visitor: Visitor) -> None:
     words, review = visitor.words, one.review
     ui.label(words["decisions"]).classes("heading")
     with ui.element("ol").classes("decisions"):
-        for label in review["labels"] if review else ():
-            show_label(label, words)
+        if review:
+            for label in review["labels"]:
+                show_label(label, review, words)
     if not review or not review["labels"]:
         ui.label(words["none"])
     if visitor.decides and (review is None or review["state"] == "resolved"):
@@ -99,7 +116,7 @@ def show_decisions(one: InspectionLife, visitor: Visitor) -> None:
             ui.label(words["look_again"])
 
 
-def show_label(label: dict[str, Any], words: Words) -> None:
+def show_label(label: dict[str, Any], review: dict[str, Any], words: Words) -> None:
     took = label["took_milliseconds"]
     told = [label["decided_by"], moment(label["decided_at"])]
     told += [words["took"].format(seconds=f"{took / 1000:.1f}")] if took is not None else []
@@ -108,14 +125,25 @@ def show_label(label: dict[str, Any], words: Words) -> None:
         ui.label(" · ".join(told)).classes("who")
         if label["note"]:
             ui.label(label["note"]).classes("note")
-        for region in label["regions"]:
-            ui.label(region_in_words(region)).classes("who")
+        for view in review["views"]:
+            if regions := regions_on(label, view["camera"]):
+                show_drawing(regions, view, words)
 
 
-def region_in_words(region: dict[str, Any]) -> str:
-    what = f"{region['kind']}, {region['camera']}"
-    what += f", {region['defect']}" if region["defect"] else ""
-    return f"{what}: {region['mask_sha256'] or region['points']}"
+def show_drawing(regions: list[dict[str, Any]], view: dict[str, Any], words: Words) -> None:
+    """What a decision drew on one picture; also that of one that no longer holds."""
+    with ui.element("figure").classes("drawing"):
+        with ui.element("div").classes("over"):
+            ui.element("img").props(f'src="/api/v1/images/{view["sha256"]}/rendition" alt="" loading="lazy"')
+            show_regions(regions, view["width"], view["height"])
+        with ui.element("figcaption"):
+            kinds = [named(region, words) for region in regions]
+            ui.label(", ".join(f"{kind}: {kinds.count(kind)}" for kind in dict.fromkeys(kinds)))
+
+
+def named(region: dict[str, Any], words: Words) -> str:
+    kind = words[region["kind"]]
+    return f"{kind} ({region['defect']})" if region["defect"] else kind
 
 
 def facts(*rows: tuple[str, str | None]) -> None:

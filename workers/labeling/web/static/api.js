@@ -15,6 +15,21 @@ export function isAway(error) {
   return !(error instanceof Refused) || error.status >= 500 || error.status === 429;
 }
 
+const ASK_AGAIN = 1500;
+
+// Asked again and again while the line is away; what it refuses is refused.
+export async function untilAnswered(ask, onAway) {
+  while (true) {
+    try {
+      return await ask();
+    } catch (error) {
+      if (!isAway(error)) throw error;
+      onAway();
+      await new Promise((resolve) => setTimeout(resolve, ASK_AGAIN));
+    }
+  }
+}
+
 let clockSkew = 0; // milliseconds from this machine's clock to the server's
 
 export function serverNow() {
@@ -42,12 +57,13 @@ export const api = {
   skip: (lease) => ask("POST", `/reviews/${lease.review_id}/skip`, { token: lease.token }),
   alike: async (lease) => (await ask("POST", `/reviews/${lease.review_id}/alike`, { token: lease.token })).reviews,
   undo: (review) => ask("POST", `/reviews/${review}/undo`),
-  resolve: (leases, resolution) =>
+  // Regions are those of the first part, which was shown; the others of its group have none.
+  resolve: (leases, { regions, ...said }) =>
     leases.length === 1
-      ? ask("POST", `/reviews/${leases[0].review_id}/resolve`, { token: leases[0].token, resolution })
+      ? ask("POST", `/reviews/${leases[0].review_id}/resolve`, { token: leases[0].token, resolution: { ...said, regions } })
       : ask("POST", "/reviews/resolve", {
-          held: leases.map(({ review_id, token }) => ({ review_id, token })),
-          resolution,
+          held: leases.map(({ review_id, token }, i) => ({ review_id, token, regions: i ? [] : regions })),
+          resolution: said,
         }),
   storeMask: (png) => ask("POST", "/masks", png),
   defects: () => ask("GET", "/defects"),

@@ -2,6 +2,7 @@
 
 import { api, heatUrl, imageUrl } from "/pages/api.js";
 import { Drawing } from "/pages/drawing.js";
+import { Layer, PROPOSED } from "/pages/layer.js";
 import { Mask } from "/pages/mask.js";
 
 // A part of which no camera delivered a picture.
@@ -24,6 +25,11 @@ export class Card {
     return this.lease.review_id;
   }
 
+  // Its own and those of its group.
+  get leases() {
+    return [this.lease, ...this.group.map((one) => one.lease)];
+  }
+
   get view() {
     return this.views[this.place];
   }
@@ -44,6 +50,7 @@ export class Card {
   async loadView(view) {
     const outlines = view.proposal.map((region) => region.points);
     view.proposal = outlines.length ? Mask.fromOutlines(view.width, view.height, outlines) : null;
+    view.proposed = view.proposal && new Layer(view.proposal, PROPOSED);
     // A picture that cannot be shown keeps nobody from deciding: it may be what is wrong with the part.
     [view.picture, view.heat] = await Promise.all([
       view.sha256 ? picture(imageUrl(view.sha256)) : null,

@@ -1,6 +1,6 @@
 // The operator's desk: the part that is shown, the next ones claimed ahead, the decisions that were made.
 
-import { api, isAway, Refused, serverNow } from "/pages/api.js";
+import { api, isAway, Refused, serverNow, untilAnswered } from "/pages/api.js";
 import { Card } from "/pages/card.js";
 import { Outbox } from "/pages/outbox.js";
 
@@ -13,7 +13,7 @@ const SHORT_OF_LEASE = 0.6; // a lease is prolonged when less than this is left,
 
 export class Desk {
   constructor(tell) {
-    this.tell = tell; // {show(card), notice(kind, detail), change()}
+    this.tell = tell; // {show(card), group(card), notice(kind, detail), change()}
     this.cards = [];
     this.done = []; // {leases, draft}: what can be undone
     this.decided = 0;
@@ -45,15 +45,7 @@ export class Desk {
 
   // The lease, if it still runs; asked again and again while the line is away.
   async held(lease) {
-    while (true) {
-      try {
-        return await api.heartbeat(lease);
-      } catch (error) {
-        if (!isAway(error)) return null;
-        this.tell.notice("away");
-        await pause(ASK_AGAIN);
-      }
-    }
+    return untilAnswered(() => api.heartbeat(lease), () => this.tell.notice("away")).catch(() => null);
   }
 
   // Claims ahead, so that the next part is there before this one is decided.
@@ -64,6 +56,7 @@ export class Desk {
       while (this.cards.length <= AHEAD && this.isPresent()) {
         const lease = await api.claim();
         if (!lease) break;
+        if (this.has(lease)) continue; // a group was formed meanwhile, and took it in
         const card = new Card(lease);
         this.cards.push(card);
         if (this.card === card) this.show();
@@ -126,9 +119,10 @@ export class Desk {
     const card = this.card;
     if (!card?.isReady || !card.shownAt) return;
     const leases = [card.lease, ...card.group.filter((one) => one.chosen).map((one) => one.lease)];
+    const left = card.group.filter((one) => !one.chosen);
     const took = Math.round(card.shownFor + performance.now() - card.shownAt);
     const entry = { leases, decision, draft: card.toDraft(), took_milliseconds: took };
-    for (const one of card.group) if (!one.chosen) api.release(one.lease).catch(() => {});
+    left.forEach((one) => this.release(one.lease));
     this.cards.shift();
     this.show();
     this.outbox.add(entry);
@@ -138,12 +132,13 @@ export class Desk {
     this.fill();
   }
 
+  // With all of its group.
   async skip() {
     const card = this.card;
     if (!card) return;
     this.cards.shift();
     this.show();
-    await this.after(api.skip(card.lease));
+    await this.after(Promise.all(card.leases.map((lease) => api.skip(lease))));
     this.changed();
     this.fill();
   }
@@ -167,14 +162,62 @@ export class Desk {
     this.changed();
   }
 
+  // The parts that look like the one that is shown, also those claimed ahead; asked for again they go back.
   async group() {
     const card = this.card;
-    if (!card || card.group.length) return;
-    const found = (await this.after(api.alike(card.lease))) ?? [];
-    const sights = await Promise.all(found.map((lease) => api.sight(lease.review_id)));
-    card.group = found.map((lease, i) => ({ lease, sight: sights[i], chosen: true }));
+    if (!card?.isReady || card.isGrouping) return;
+    if (card.group.length) return this.ungroup(card);
+    card.isGrouping = true;
+    const found = ((await this.after(api.alike(card.lease))) ?? []).filter((lease) => this.mayJoin(lease));
+    const group = await this.after(Promise.all(found.map((lease) => this.member(lease))));
+    card.isGrouping = false;
+    const isLate = this.card !== card || !group;
+    if (isLate) return found.filter((lease) => !this.has(lease)).forEach((lease) => this.release(lease));
+    this.cards = this.cards.filter((one) => !found.some((lease) => lease.review_id === one.id));
+    card.group = group;
     if (!found.length) this.tell.notice("alone");
-    if (this.card === card) this.tell.show(card);
+    this.tell.group(card);
+    this.changed();
+    this.fill();
+  }
+
+  ungroup(card) {
+    card.group.forEach((one) => this.release(one.lease));
+    card.group = [];
+    this.tell.group(card);
+    this.changed();
+    this.fill();
+  }
+
+  async member(lease) {
+    const ahead = this.cards.find((one) => one.id === lease.review_id);
+    return { lease, sight: ahead?.sight ?? (await api.sight(lease.review_id)), chosen: true };
+  }
+
+  // Not what was decided a moment ago, nor what has a drawing or a note of its own.
+  mayJoin(lease) {
+    const ahead = this.cards.find((one) => one.id === lease.review_id);
+    return !this.isDecided(lease) && (ahead?.isUntouched ?? true);
+  }
+
+  isDecided({ review_id, token }) {
+    const entries = [...this.done, ...this.outbox.entries];
+    return entries.some(({ leases }) => leases.some((one) => one.review_id === review_id && one.token === token));
+  }
+
+  has(lease) {
+    const isSame = (one) => one.review_id === lease.review_id && one.token === lease.token;
+    return this.isDecided(lease) || this.leases().some(isSame);
+  }
+
+  // How many open parts look like this one, as far as is known.
+  alike(card) {
+    const decided = new Set(this.done.flatMap(({ leases }) => leases.map((one) => one.review_id)));
+    return (card.sight?.alike ?? []).filter((id) => !decided.has(id)).length;
+  }
+
+  release(lease) {
+    api.release(lease).catch(() => {}); // it ends by itself
   }
 
   async keepLeases() {
@@ -201,7 +244,8 @@ export class Desk {
   expired(lease, detail) {
     const card = this.cards.find((one) => one.lease === lease);
     if (!card) {
-      this.card.group = this.card.group.filter((one) => one.lease !== lease);
+      for (const one of this.cards) one.group = one.group.filter((member) => member.lease !== lease);
+      if (this.card?.isReady) this.tell.group(this.card);
       return;
     }
     const wasShown = card === this.card;
@@ -213,6 +257,7 @@ export class Desk {
 
   drop(card) {
     this.cards = this.cards.filter((one) => one !== card);
+    card.group.forEach((one) => this.release(one.lease));
     this.keep();
   }
 
@@ -222,7 +267,7 @@ export class Desk {
   }
 
   leases() {
-    return [...this.cards.map((card) => card.lease), ...(this.card?.group ?? []).map((one) => one.lease)];
+    return this.cards.flatMap((card) => card.leases);
   }
 
   // Leases are prolonged while somebody is at the desk; a part that nobody looks at goes to somebody else.
@@ -251,7 +296,10 @@ export class Desk {
   }
 
   keep() {
-    const held = this.cards.map((card) => ({ lease: card.lease, draft: card.toDraft() }));
+    // After a reload the others of a group are parts claimed ahead, to be taken together again.
+    const held = this.cards.flatMap((card) =>
+      card.leases.map((lease, i) => ({ lease, draft: i ? undefined : card.toDraft() })),
+    );
     const { done, decided } = this;
     sessionStorage.setItem(KEPT, JSON.stringify({ held, done, decided, outbox: this.outbox?.entries ?? [] }));
   }

@@ -1,8 +1,10 @@
 // What an operator draws on one frame: boxes, polygons and one mask, in pixels of the frame. Each step can be undone.
 
-import { Mask } from "/pages/mask.js";
+import { Mask, TILE } from "/pages/mask.js";
 
 const SMALLEST_BOX = 1;
+const MOST_STEPS = 100;
+const MOST_KEPT = 16 * 2 ** 20; // bytes of pixels as they were, for undoing; the oldest steps go first
 
 export class Drawing {
   constructor(camera, width, height) {
@@ -13,7 +15,7 @@ export class Drawing {
     this.mask = null;
     this.maskDefect = null;
     this.corners = []; // of the polygon or box that is being drawn
-    this.before = [];
+    this.before = []; // {shapes, maskDefect} and, of a mask: {tiles} that a stroke changed, or the {runs} of all of it
   }
 
   get isEmpty() {
@@ -24,8 +26,14 @@ export class Drawing {
     return this.mask !== null && !this.mask.isEmpty();
   }
 
-  remember() {
-    this.before.push({ shapes: [...this.shapes], mask: this.mask?.copy() ?? null });
+  // How it is now, before the next step.
+  remember(mask = {}) {
+    this.before.push({ shapes: [...this.shapes], maskDefect: this.maskDefect, ...mask });
+    while (this.before.length > MOST_STEPS || (this.before.length > 1 && this.keptBytes > MOST_KEPT)) this.before.shift();
+  }
+
+  get keptBytes() {
+    return this.before.reduce((sum, { tiles }) => sum + (tiles?.size ?? 0) * TILE * TILE, 0);
   }
 
   // False when there is nothing to undo.
@@ -35,24 +43,27 @@ export class Drawing {
       return true;
     }
     const last = this.before.pop();
-    if (last) Object.assign(this, last);
-    return Boolean(last);
+    if (!last) return false;
+    Object.assign(this, { shapes: last.shapes, maskDefect: last.maskDefect });
+    if (last.tiles) this.mask.restore(last.tiles);
+    else if (last.runs !== undefined) this.mask = last.runs && Mask.fromRuns(this.width, this.height, last.runs);
+    return true;
   }
 
   accept(mask, defect) {
-    this.remember();
+    this.remember({ runs: this.mask?.toRuns() ?? null });
     this.mask = mask.copy();
     this.maskDefect = defect;
   }
 
   beginStroke(defect) {
-    this.remember();
+    this.remember(this.mask ? { tiles: new Map() } : { runs: null });
     this.mask ??= new Mask(this.width, this.height);
     this.maskDefect ??= defect;
   }
 
   stroke(from, to, radius, erases) {
-    return this.mask.stroke(from, to, radius, erases ? 0 : 255);
+    this.mask.stroke(from, to, radius, erases ? 0 : 255, this.before.at(-1)?.tiles);
   }
 
   addBox(from, to, defect) {

@@ -57,11 +57,11 @@ export class Outbox {
   }
 }
 
-async function resolutionOf({ decision, draft, took_milliseconds, leases }) {
+async function resolutionOf({ decision, draft, took_milliseconds }) {
   const said = { decision, note: draft.note, took_milliseconds, defects: [], regions: [] };
   if (decision !== "anomaly") return said;
-  const drawings = leases.length === 1 ? draft.drawings.map(Drawing.fromDraft) : []; // of this part alone
-  return { ...said, defects: draft.defects, regions: (await Promise.all(drawings.map(regionsOf))).flat() };
+  const regions = await Promise.all(draft.drawings.map(Drawing.fromDraft).map(regionsOf));
+  return { ...said, defects: draft.defects, regions: regions.flat() };
 }
 
 async function regionsOf({ camera, shapes, mask, maskDefect, hasMask }) {

@@ -6,6 +6,7 @@ import { scoreChart } from "/pages/chart.js";
 const NOTICE_MILLISECONDS = 6000;
 const SHORT_SECONDS = 10;
 const EXAMPLES = 4;
+const NINE = 9;
 
 export function layout(words) {
   const button = (key, name, kind = "") =>
@@ -34,10 +35,11 @@ export function layout(words) {
     <nav class="decide">
       ${button("o", "normal", "normal")}${button("n", "anomaly", "anomaly")}
       <span class="classes"></span>
+      <button type="button" data-key="d" class="more-classes" hidden><kbd>D</kbd> ${words.more_classes}</button>
       ${button("c", "cannot_tell")}${button("s", "skip")}${button("g", "group")}${button("u", "undo")}
       ${button("f", "filter")}${button("?", "help")}
     </nav>
-    <dialog class="keys help"><h2>${words.help}</h2><dl>${keys(words)}</dl><h2>${words.defect_book}</h2>
+    <dialog class="keys help" tabindex="-1"><h2>${words.help}</h2><dl>${keys(words)}</dl><h2>${words.defect_book}</h2>
       <ol class="book"></ol></dialog>
     <dialog class="keys wish"><h2>${words.filter}</h2>
       ${choice(words, "station")}${choice(words, "product")}${choice(words, "policy")}
@@ -55,7 +57,7 @@ function choice(words, name) {
 
 function keys(words) {
   const rows = [
-    ["O", "normal"], ["N", "anomaly"], ["C", "cannot_tell"], ["1-9", "defect_class"], ["M", "accept"],
+    ["O", "normal"], ["N", "anomaly"], ["C", "cannot_tell"], ["1-9", "defect_class"], ["D", "more_classes"], ["M", "accept"],
     ["B", "box"], ["P", "polygon"], ["E", "brush"], ["X", "eraser"], ["[ ]", "brush_size"], ["U", "undo"],
     ["S", "skip"], ["G", "group"], ["F", "filter"], ["H", "heat"], ["T", "note"], ["V", "next_view"], ["+ -", "zoom"], ["0", "fit"],
     ["← ↑ → ↓", "move"], ["?", "help"],
@@ -78,11 +80,18 @@ export class Panel {
   }
 
   help(opens) {
-    if (opens) this.find(".help").show();
-    else this.find(".help").close();
+    const help = this.find(".help");
+    if (!opens) return help.close();
+    help.show();
+    help.focus(); // so that the arrow keys scroll it
   }
 
-  show(card, isLoading, defects) {
+  // Which review is shown.
+  get shown() {
+    return this.root.dataset.review;
+  }
+
+  show(card, isLoading) {
     this.root.dataset.review = card?.id ?? "";
     this.find(".empty").hidden = Boolean(card);
     this.find(".empty").textContent = this.words[isLoading ? "loading" : "nothing"];
@@ -91,8 +100,7 @@ export class Panel {
     this.facts(card);
     this.score(card?.view);
     this.golden(card?.view?.golden);
-    this.similar(card);
-    this.classes(defects, card);
+    this.proposal(card?.view?.proposal);
     this.find(".with-views").hidden = !(card?.views?.length > 1);
   }
 
@@ -147,44 +155,78 @@ export class Panel {
     picture.hidden = !golden;
   }
 
-  similar(card) {
-    const group = card?.group ?? [];
-    const parts = card?.sight?.similar ?? [];
-    const heading = group.length
-      ? this.words.group_of.replace("{count}", group.length + 1)
-      : this.words[parts.length || !card ? "similar" : "similar_none"];
-    this.find(".similar h2").textContent = heading;
-    const shown = group.length ? group.map((one) => this.member(one)) : parts.map((part) => this.decided(part));
+  // Without a proposal there is nothing to accept.
+  proposal(proposal) {
+    const button = this.find(".tools [data-key=m]");
+    button.disabled = !proposal;
+    button.title = proposal ? "" : this.words.no_proposal;
+  }
+
+  // Beneath the picture: the group that is decided together, else what was decided of parts like this one.
+  // alike: how many open parts could be a group with it.
+  group(card, alike) {
+    const button = this.find(".decide [data-key=g]");
+    const { group = [], sight } = card ?? {};
+    button.replaceChildren(element("kbd", "G"), ` ${this.words.group}${alike ? ` (${alike})` : ""}`);
+    button.setAttribute("aria-pressed", group.length > 0);
+    button.classList.toggle("offered", alike > 0);
+    const parts = sight?.similar ?? [];
+    const shown = group.length ? group.map((one) => this.member(one, card)) : parts.map((part) => this.decided(part));
     this.find(".similar ol").replaceChildren(...shown);
+    this.groupHeading(card, alike);
+  }
+
+  groupHeading(card, alike) {
+    const chosen = card?.group.filter((one) => one.chosen) ?? [];
+    const offer = alike ? [this.words.group_offer.replace("{count}", alike)] : [];
+    const decided = this.words[card?.sight?.similar.length || !card ? "similar" : "similar_none"];
+    const heading = card?.group.length ? this.words.group_of.replace("{count}", chosen.length + 1) : [...offer, decided].join(" · ");
+    this.find(".similar h2").textContent = heading;
   }
 
   decided({ label, views }) {
-    const item = figure(views[0]?.sha256, [this.words[label.decision], ...label.defects].join(", "), label.decision);
-    item.title = [label.decided_by, new Date(label.decided_at).toLocaleString(), label.note].join("\n");
+    const told = label.defects.join(", ") || this.words[label.decision];
+    const item = figure(views[0]?.sha256, told, label.decision);
+    const when = new Date(label.decided_at).toLocaleString();
+    item.title = [this.words[label.decision], label.decided_by, when, label.note].join("\n");
     return item;
   }
 
-  member(one) {
+  member(one, card) {
     const view = one.sight.views[0];
-    const item = figure(view?.sha256, view?.anomaly_score?.toFixed(2) ?? "", one.chosen ? "chosen" : "");
-    item.addEventListener("click", () => {
+    const item = element("li");
+    const button = element("button");
+    button.type = "button";
+    button.append(...figure(view?.sha256, view?.anomaly_score?.toFixed(2) ?? "").childNodes);
+    const show = () => {
+      button.setAttribute("aria-pressed", one.chosen);
+      item.className = one.chosen ? "chosen" : "";
+    };
+    button.addEventListener("click", () => {
       one.chosen = !one.chosen;
-      item.classList.toggle("chosen", one.chosen);
+      show();
+      this.groupHeading(card, 0);
     });
+    show();
+    item.append(button);
     return item;
   }
 
-  classes(defects, card) {
-    const buttons = defects.slice(0, 9).map((defect, i) => {
+  // All of them; the number keys are those of one page of nine.
+  classes(defects, card, page) {
+    const buttons = defects.map((defect, i) => {
       const button = element("button");
+      const key = i - NINE * page + 1;
       button.type = "button";
-      button.dataset.key = `${i + 1}`;
-      button.title = defect.definition;
+      button.dataset.class = i;
+      button.title = `${defect.name}: ${defect.definition}`;
       button.setAttribute("aria-pressed", card?.chosen.has(defect.name) ?? false);
-      button.append(element("kbd", `${i + 1}`), ` ${defect.name}`);
+      if (key >= 1 && key <= NINE) button.append(element("kbd", key), " ");
+      button.append(defect.name);
       return button;
     });
     this.find(".classes").replaceChildren(...buttons);
+    this.find(".more-classes").hidden = defects.length <= NINE;
   }
 
   // Each class with what it means, how bad it is, and what it looks like.

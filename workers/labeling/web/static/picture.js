@@ -1,15 +1,16 @@
 // The canvas: a frame with its heat map, the proposed region and what is drawn, to zoom, pan and draw on.
 
 import { Gestures } from "/pages/gestures.js";
+import { DRAWN, Layer } from "/pages/layer.js";
 import { View } from "/pages/view.js";
 
-const COLOURS = { proposed: [255, 210, 0], drawn: [255, 60, 60] };
 const PIXELS_FROM = 3; // from this scale on a frame's pixels are shown as squares
 
 export class Picture {
   constructor(canvas) {
     this.canvas = canvas;
     this.context = canvas.getContext("2d");
+    this.ground = new OffscreenCanvas(1, 1).getContext("2d"); // picture and heat map, drawn anew when the view changes
     this.view = new View();
     this.heat = { shown: false, opacity: 0.55 };
     this.layers = {};
@@ -22,11 +23,12 @@ export class Picture {
     new ResizeObserver(() => this.resize()).observe(canvas);
   }
 
-  // frame: {picture, heat, proposal, width, height}; each of the first three an ImageBitmap, a Mask, or null.
+  // frame: {picture, heat, proposed, width, height}; the first two an ImageBitmap, the third a Layer, each may be null.
   show(frame, drawing) {
     this.frame = frame;
     this.drawing = drawing;
-    this.layers = { proposed: layer(frame?.proposal, COLOURS.proposed), drawn: layer(drawing?.mask, COLOURS.drawn) };
+    this.layers = { proposed: frame?.proposed ?? null, drawn: null };
+    this.follow();
     if (frame) this.view.fit(frame, this.size());
     this.paint();
   }
@@ -44,15 +46,21 @@ export class Picture {
   }
 
   changed() {
-    this.layers.drawn = layer(this.drawing?.mask, COLOURS.drawn);
+    this.follow();
     this.paint();
     this.onChange();
   }
 
   // While a stroke is drawn.
   maskChanged() {
-    this.layers.drawn = layer(this.drawing.mask, COLOURS.drawn);
+    this.follow();
     this.redraw();
+  }
+
+  follow() {
+    const mask = this.drawing?.mask;
+    if (mask && this.layers.drawn?.mask === mask) this.layers.drawn.follow();
+    else this.layers.drawn = mask ? new Layer(mask, DRAWN) : null;
   }
 
   closePolygon() {
@@ -68,34 +76,49 @@ export class Picture {
   paint() {
     cancelAnimationFrame(this.painting);
     this.painting = null;
-    const { context, canvas, frame, view } = this;
+    const { context, canvas, frame, place } = this;
     context.setTransform(1, 0, 0, 1, 0, 0);
     context.clearRect(0, 0, canvas.width, canvas.height);
     if (!frame) return;
-    const scale = view.scale * devicePixelRatio;
-    context.setTransform(scale, 0, 0, scale, view.x * devicePixelRatio, view.y * devicePixelRatio);
-    context.imageSmoothingEnabled = view.scale < PIXELS_FROM;
-    if (frame.picture) context.drawImage(frame.picture, 0, 0, frame.width, frame.height);
-    if (this.heat.shown && frame.heat) this.paintHeat();
+    this.paintGround();
+    context.drawImage(this.ground.canvas, 0, 0);
     const drawn = this.drawing;
     if (this.layers.proposed && !drawn.hasMask) this.paintLayer(this.layers.proposed, 0.35);
     if (this.layers.drawn) this.paintLayer(this.layers.drawn, 0.5);
+    context.setTransform(place.scale, 0, 0, place.scale, place.x, place.y);
     for (const shape of drawn.shapes) this.outline(shape.kind, shape.points);
     if (drawn.corners.length) this.outline(this.tool, [...drawn.corners, ...(this.hover ? [this.hover] : [])]);
     if (this.tool === "brush" && this.hover) this.paintBrush();
   }
 
-  paintHeat() {
-    this.context.globalAlpha = this.heat.opacity;
-    this.context.imageSmoothingEnabled = true;
-    this.context.drawImage(this.frame.heat, 0, 0, this.frame.width, this.frame.height);
-    this.context.globalAlpha = 1;
+  // Where the frame is, in pixels of the screen.
+  get place() {
+    const { x, y, scale } = this.view;
+    return { x: x * devicePixelRatio, y: y * devicePixelRatio, scale: scale * devicePixelRatio };
   }
 
-  paintLayer(canvas, opacity) {
+  // Shrinking a large frame takes long: it is done when the frame or the view changes, not for each move of the brush.
+  paintGround() {
+    const { ground, frame, heat, place } = this;
+    const { width, height } = this.canvas;
+    const isShown = JSON.stringify([place, heat, width, height]);
+    if (this.grounded === frame && this.groundedAs === isShown) return;
+    Object.assign(this, { grounded: frame, groundedAs: isShown });
+    Object.assign(ground.canvas, { width, height });
+    ground.setTransform(place.scale, 0, 0, place.scale, place.x, place.y);
+    ground.imageSmoothingEnabled = this.view.scale < PIXELS_FROM;
+    if (frame.picture) ground.drawImage(frame.picture, 0, 0, frame.width, frame.height);
+    if (!heat.shown || !frame.heat) return;
+    ground.globalAlpha = heat.opacity;
+    ground.imageSmoothingEnabled = true;
+    ground.drawImage(frame.heat, 0, 0, frame.width, frame.height);
+    ground.globalAlpha = 1;
+  }
+
+  paintLayer(layer, opacity) {
     this.context.globalAlpha = opacity;
     this.context.imageSmoothingEnabled = false;
-    this.context.drawImage(canvas, 0, 0);
+    layer.paint(this.context, this.place);
     this.context.globalAlpha = 1;
   }
 
@@ -110,7 +133,7 @@ export class Picture {
       context.closePath();
     }
     // Dark beneath light: seen on any part.
-    for (const [colour, width] of [["#000", 4], [`rgb(${COLOURS.drawn})`, 2]]) {
+    for (const [colour, width] of [["#000", 4], [`rgb(${DRAWN})`, 2]]) {
       context.strokeStyle = colour;
       context.lineWidth = width / view.scale;
       context.stroke();
@@ -121,7 +144,7 @@ export class Picture {
     const { context, view } = this;
     context.beginPath();
     context.arc(this.hover[0], this.hover[1], this.radius, 0, 2 * Math.PI);
-    context.strokeStyle = this.erases ? "#fff" : `rgb(${COLOURS.drawn})`;
+    context.strokeStyle = this.erases ? "#fff" : `rgb(${DRAWN})`;
     context.lineWidth = 2 / view.scale;
     context.stroke();
   }
@@ -148,17 +171,4 @@ export class Picture {
     this.canvas.dataset.tool = tool ?? "";
     this.redraw();
   }
-}
-
-// A mask as a picture of one colour.
-function layer(mask, [red, green, blue]) {
-  if (!mask) return null;
-  const canvas = new OffscreenCanvas(mask.width, mask.height);
-  const context = canvas.getContext("2d");
-  const image = context.createImageData(mask.width, mask.height);
-  const pixels = new Uint32Array(image.data.buffer);
-  const colour = (255 << 24) | (blue << 16) | (green << 8) | red;
-  for (let i = 0; i < mask.data.length; i++) if (mask.data[i]) pixels[i] = colour;
-  context.putImageData(image, 0, 0);
-  return canvas;
 }

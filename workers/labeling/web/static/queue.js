@@ -1,7 +1,8 @@
 // The queue page: keys, buttons and what is around the picture.
 
-import { api } from "/pages/api.js";
+import { api, untilAnswered } from "/pages/api.js";
 import { Desk } from "/pages/desk.js";
+import { isOfButton, isWithOthers, keyOf, mayRepeat, scrolls } from "/pages/keys.js";
 import { Onlooker } from "/pages/onlooker.js";
 import { layout, Panel } from "/pages/panel.js";
 import { Picture } from "/pages/picture.js";
@@ -10,6 +11,7 @@ import { Wish } from "/pages/wish.js";
 const DECISIONS = { o: "normal", n: "anomaly", c: "cannot_tell" };
 const TOOLS = { b: "box", p: "polygon", e: "brush" };
 const STEP = 60;
+const NINE = 9;
 
 export default {
   props: { words: Object, decides: Boolean },
@@ -24,8 +26,10 @@ class QueuePage {
     root.innerHTML = layout(words);
     this.panel = new Panel(root, words);
     this.picture = new Picture(root.querySelector("canvas"));
+    this.note = root.querySelector("[name=note]");
     this.decides = decides;
     this.defects = [];
+    this.classPage = 0; // which nine of the classes have the number keys
     this.picture.onChange = () => this.desk.keep();
     this.picture.defect = () => this.desk.card?.firstDefect() ?? null;
     this.listen(root);
@@ -33,58 +37,96 @@ class QueuePage {
     else new Onlooker(root, words).open();
   }
 
-  async open() {
+  open() {
     this.desk = new Desk({
       show: (card, isLoading) => this.show(card, isLoading),
+      group: (card) => this.group(card),
       notice: (kind, detail) => this.panel.notice(kind, detail),
       change: () => this.panel.status(this.desk, this.wish),
     });
     this.wish = new Wish(this.panel.find(".wish"), this.panel.words, () => this.desk.refill());
-    this.wish.load().then(() => this.panel.status(this.desk, this.wish));
     Object.assign(window, { adlineDesk: this.desk, adlinePicture: this.picture }); // for whoever tests the page
-    this.defects = await api.defects();
-    this.defects = this.defects.filter((one) => !one.retired);
-    this.panel.classes(this.defects, this.desk.card);
+    this.told(this.sure(() => this.wish.load()).then(() => this.panel.status(this.desk, this.wish)));
+    this.told(this.sure(api.defects).then((book) => this.book(book)));
+    this.wish.onFail = (error) => this.panel.notice("refused", error.message);
+  }
+
+  // Without the book no class can be chosen: it is asked for until it is there.
+  sure(ask) {
+    return untilAnswered(ask, () => this.panel.notice("away"));
+  }
+
+  told(asked) {
+    asked.catch((error) => this.panel.notice("refused", error.message));
+  }
+
+  book(defects) {
+    this.defects = defects.filter((one) => !one.retired);
+    this.classes();
     this.panel.book(this.defects);
+  }
+
+  classes() {
+    this.panel.classes(this.defects, this.desk.card, this.classPage);
   }
 
   show(card, isLoading) {
     this.picture.show(card?.view ?? null, card?.drawing ?? null);
-    this.panel.show(card, isLoading, this.defects);
+    this.panel.show(card, isLoading);
+    this.classes();
+    this.panel.group(card, card?.isReady ? this.desk.alike(card) : 0);
+  }
+
+  // The group's first part has the focus: Tab goes through them, Enter leaves one out.
+  group(card) {
+    this.panel.group(card, this.desk.alike(card));
+    this.panel.find(".similar li button")?.focus();
   }
 
   listen(root) {
     document.addEventListener("keydown", (event) => this.key(event));
     document.addEventListener("pointerdown", () => this.desk?.touched());
     root.addEventListener("click", (event) => {
-      const button = event.target.closest("[data-key]");
-      if (button && this.desk) this.press(button.dataset.key);
+      const button = event.target.closest("[data-key], [data-class]");
+      if (!button || !this.desk) return;
+      if (button.dataset.class) this.defect(Number(button.dataset.class));
+      else this.press(button.dataset.key);
     });
     root.querySelector("[name=heat]").addEventListener("input", (event) => this.setHeat(true, event.target.value));
-    root.querySelector("[name=note]").addEventListener("keydown", (event) => this.noteKey(event));
+    this.note.addEventListener("keydown", (event) => this.noteKey(event));
+    this.note.addEventListener("focus", () => (this.noteBefore = this.note.value));
+    for (const name of ["input", "blur"]) this.note.addEventListener(name, () => this.takeNote());
   }
 
   key(event) {
     this.desk?.touched();
     const isTyping = event.target.matches("input:not([type=range]), textarea, select, dialog.wish *");
     if (!this.desk || isTyping || event.ctrlKey || event.metaKey || event.altKey) return;
-    if (this.press(event.key)) event.preventDefault();
+    const name = keyOf(event);
+    if (event.repeat && !mayRepeat(name)) {
+      if (!scrolls(name)) event.preventDefault(); // nor does Enter press a button again and again
+    } else if (!isWithOthers(name) && !isOfButton(name, event.target) && this.press(name)) event.preventDefault();
   }
 
   // True when the key means something here.
-  press(key) {
-    const name = key.length === 1 ? key.toLowerCase() : key;
+  press(name) {
     if (this.panel.helpIsOpen && name !== "?") {
+      if (scrolls(name)) return false;
       this.panel.help(false);
       return true;
     }
-    if (name in DECISIONS) this.desk.decide(DECISIONS[name]);
+    if (name in DECISIONS) this.decide(DECISIONS[name]);
     else if (name in TOOLS) this.picture.choose(this.picture.tool === TOOLS[name] ? null : TOOLS[name]);
-    else if (/^[1-9]$/.test(name)) this.defect(Number(name) - 1);
+    else if (/^[1-9]$/.test(name)) this.defect(NINE * this.classPage + Number(name) - 1);
     else if (name in ACTIONS) ACTIONS[name](this);
     else return false;
     this.panel.tools(this.picture);
     return true;
+  }
+
+  decide(decision) {
+    this.takeNote();
+    this.desk.decide(decision);
   }
 
   defect(number) {
@@ -92,13 +134,19 @@ class QueuePage {
     const name = this.defects[number]?.name;
     if (!card || !name) return;
     if (!card.chosen.delete(name)) card.chosen.add(name);
-    this.panel.classes(this.defects, card);
+    this.classes();
     this.desk.keep();
+  }
+
+  nextClasses() {
+    this.classPage = (this.classPage + 1) % Math.max(1, Math.ceil(this.defects.length / NINE));
+    this.classes();
   }
 
   accept() {
     const card = this.desk.card;
-    if (!card?.view?.proposal) return;
+    if (!card?.isReady) return;
+    if (!card.view.proposal) return this.panel.notice("no_proposal");
     card.drawing.accept(card.view.proposal, card.firstDefect());
     this.picture.changed();
   }
@@ -135,9 +183,15 @@ class QueuePage {
     if (event.key !== "Enter" && event.key !== "Escape") return;
     event.preventDefault();
     event.stopPropagation();
-    if (event.key === "Enter" && this.desk.card) this.desk.card.note = event.target.value;
-    event.target.value = this.desk.card?.note ?? "";
-    event.target.blur();
+    if (event.key === "Escape") this.note.value = this.noteBefore;
+    this.note.blur();
+  }
+
+  // What is in the field is the note, whether or not Enter was pressed.
+  takeNote() {
+    const card = this.desk?.card;
+    if (!card?.isReady || card.id !== this.panel.shown || card.note === this.note.value) return;
+    card.note = this.note.value;
     this.desk.keep();
   }
 }
@@ -150,7 +204,8 @@ const ACTIONS = {
   h: (page) => page.setHeat(!page.picture.heat.shown),
   x: (page) => page.erase(),
   t: (page) => page.panel.typeNote(),
-  f: (page) => page.wish?.open(),
+  f: (page) => page.told(page.wish.open()),
+  d: (page) => page.nextClasses(),
   v: (page) => page.nextView(),
   "[": (page) => page.brushSize(0.8),
   "]": (page) => page.brushSize(1.25),

@@ -7,7 +7,8 @@ const ORDERS = ["oldest", "uncertain", "diverse"];
 export class Wish {
   constructor(dialog, words, onChange) {
     Object.assign(this, { dialog, words, onChange });
-    dialog.addEventListener("change", () => this.apply());
+    this.onFail = () => {};
+    dialog.addEventListener("change", () => this.apply().catch((error) => this.onFail(error)));
     dialog.querySelector("button").addEventListener("click", () => dialog.close());
   }
 
@@ -16,6 +17,7 @@ export class Wish {
   }
 
   async open() {
+    this.now ??= await api.wish();
     const choices = await api.choices();
     this.offer("station", choices);
     this.offer("product", choices);

@@ -49,6 +49,9 @@ def running_in_words(shown: dict[str, Any]) -> Iterator[str]:
         yield f"queue: {queue['open']} open, {queue['leased']} being decided, {queue['overdue']} overdue"
     for worker in shown["workers"]:
         yield with_detail(f"{worker['name']}: {worker['state']}", worker["detail"])
+    for name, found in shown["stations"].items():
+        if not found["ok"]:
+            yield f"{name}: {found['detail']}"
     for service in shown["services"]:
         yield f"{service['name']}: {service['text']}"
     disk = shown["disk"]

@@ -94,6 +94,11 @@ class WorkerHealth:
     facts: Mapping[str, Any] = field(default_factory=dict)
 
     @property
+    def answers(self) -> bool:
+        """Whether what it said of itself is of now."""
+        return self.state not in ("starting", "restarting", "silent")
+
+    @property
     def healthy(self) -> bool:
         return self.state in ("running", "done", "stopped")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
+from cli.status import running_in_words
 from orchestrator.supervisor import WorkerHealth
 from orchestrator.web import BODY_BYTES, web_app
 from storage import records
@@ -27,9 +29,10 @@ from storage.database import Database
 from storage.events import InspectionCompleted, PartTriggered
 from storage.stream import EventLog
 from tests.facts import MODEL, STATION, Plant
-from tests.integration.served import Served, browser
+from tests.integration.served import FACTS, Served, browser
 from workers.recorder import completed
 
+CAMERA = f"camera {STATION}/top"
 PROBLEM = "application/problem+json"
 
 
@@ -60,12 +63,39 @@ def test_the_process_lives_and_says_which_code_it_is(client: TestClient) -> None
 def test_readiness_is_told_check_by_check(client: TestClient, up: Served) -> None:
     answer = client.get("/readyz")
     assert answer.status_code == 200
-    assert set(answer.json()["checks"]) == {"postgres", "disk", f"capture-{STATION}", "model"}
+    assert set(answer.json()["checks"]) == {"postgres", "disk", f"capture-{STATION}", "model", "cameras", CAMERA}
     up.worker = WorkerHealth("record", "record", state="held", detail="no room")
     answer = client.get("/readyz")
     assert answer.status_code == 503
     assert answer.json()["checks"]["record"] == {"ok": False, "detail": "held: no room"}
     assert answer.json()["checks"]["model"]["ok"] is False
+
+
+def test_a_lost_camera_is_told_and_a_line_without_any_is_not_ready(client: TestClient, up: Served) -> None:
+    lost = {"state": "lost", "since": "2026-11-26 03:00:00.123+00:00", "last_error": "cable pulled"}
+    good = {**FACTS, "cameras": {"top": {"state": "up"}, "side": lost}, "trigger_trouble": "incoming: gone"}
+    up.worker = WorkerHealth(f"capture-{STATION}", "capture", pid=1, state="running", facts=good)
+    answer = client.get("/readyz")
+    assert answer.status_code == 200 and answer.json()["state"] == "degraded"
+    checks = answer.json()["checks"]
+    side = f"camera {STATION}/side"
+    assert checks[side] == {"ok": False, "detail": "lost since 2026-11-26 03:00:00: cable pulled"}
+    assert checks[f"trigger {STATION}"] == {"ok": False, "detail": "incoming: gone"}
+    assert checks["cameras"] == {"ok": True, "detail": "1 of 2 up"}
+    words = "\n".join(running_in_words({**client.get("/api/v1/status").json(), "url": "here"}))
+    assert f"{side}: lost since" in words and f"trigger {STATION}: incoming: gone" in words
+    assert up_by_camera(client) == {"top": 1.0, "side": 0.0}
+
+    up.worker = replace(up.worker, state="silent", detail="no answer for 9 s")
+    answer = client.get("/readyz")
+    assert answer.status_code == 503 and answer.json()["checks"]["cameras"] == {"ok": False, "detail": "0 of 2 up"}
+    assert answer.json()["checks"][CAMERA]["detail"] == f"unknown: capture-{STATION} is silent"
+    assert up_by_camera(client) == {"top": 0.0, "side": 0.0}
+
+
+def up_by_camera(client: TestClient) -> dict[str, float]:
+    families = {family.name: family for family in text_string_to_metric_families(client.get("/metrics").text)}
+    return {sample.labels["camera"]: sample.value for sample in families["adline_camera_up"].samples}
 
 
 def test_the_metrics_can_be_read_by_prometheus(client: TestClient, up: Served) -> None:

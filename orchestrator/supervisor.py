@@ -266,6 +266,13 @@ class Supervisor:
             children = psutil.Process().children()
             self.servers = [ProcessMark.of(one, one.name()) for one in children if one.name() in RAY_SERVERS]
 
+    def machines(self) -> list[dict[str, float]]:
+        """What each machine has in all, as Ray counts it: CPU, GPU, and custom resources."""
+        import ray
+
+        nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]  # Ray's own
+        return [dict(node["Resources"]) for node in nodes if node["Alive"]]
+
     def lost(self) -> str | None:
         """Which of Ray's own processes has ended: its workers end with it, and no new ones are started."""
         return next((mark.what for mark in self.servers if mark.process() is None), None)

@@ -46,6 +46,10 @@ class LineHealth:
     services: Sequence[ServiceState]
     disk: DiskHealth
     tally: dict[str, Any]
+    queue: Mapping[str, Any] | None = None
+    """Reviews that wait, as they last were; None while Postgres does not say."""
+    dead_letters: int | None = None
+    """Events that were set aside; None while Redis does not say."""
 
     def checks(self) -> dict[str, dict[str, Any]]:
         """Each check of /readyz by name: whether it holds, and why not."""
@@ -110,6 +114,7 @@ class LineHealth:
             "services": [asdict(state) for state in self.services],
             "disk": asdict(self.disk),
             "stations": self.station_checks(),
+            "dead_letters": self.dead_letters,
         }
 
 

@@ -18,8 +18,10 @@ from uuid import UUID
 
 from orchestrator.background import Entered
 from orchestrator.configuration import Loaded
+from orchestrator.counting import Counting
 from orchestrator.doorkeeper import signs_in_by_itself
 from orchestrator.folders import private_folder, secret
+from orchestrator.glance import Glance
 from orchestrator.health import LineHealth, disk_health
 from orchestrator.leftovers import forget, record_children, sweep
 from orchestrator.lock import line_lock
@@ -27,6 +29,7 @@ from orchestrator.logs import last_words
 from orchestrator.monitor import Service, ServiceMonitor
 from orchestrator.pipeline import STAGES, TEACHER
 from orchestrator.plan import Place, tasks, teach_task
+from orchestrator.queue_routes import rules
 from orchestrator.running import announced
 from orchestrator.secret import masked_all
 from orchestrator.services import Services, services
@@ -77,6 +80,7 @@ class Line:
         self.database, self.log = ground.database, ground.log
         self.services, self.monitor, self.supervisor = ground.services, ground.monitor, supervisor
         self.tally = Tally()
+        self.glance = Glance(self.log, Counting(lambda: self.database, rules(self.settings.labeling).ageing))
         self.is_demo, self.console_token = loaded.is_demo, secrets.token_urlsafe(32)
         self.started_at = time.monotonic()
         self.stopping = threading.Event()
@@ -110,6 +114,8 @@ class Line:
             services=self.monitor.states(),
             disk=disk_health(self.place.images, self.settings.images.minimum_free_megabytes << 20),
             tally=self.tally.shown(),
+            queue=self.glance.queue,
+            dead_letters=self.glance.dead_letters,
         )
 
     def every_second(self) -> None:
@@ -245,6 +251,7 @@ def line(loaded: Loaded, options: Options, say: Callable[[str], None] = say_noth
         refuse_unmet_wants(settings, supervisor, options.tell)
         say("bringing the records' schema up to date")
         up = Line(loaded, starting.result(), supervisor)
+        stack.enter_context(up.glance.looking())
         stack.callback(up.stop_workers)
         if port:
             open_door(up, options)

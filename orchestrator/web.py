@@ -122,6 +122,7 @@ class Readiness(BaseModel):
     ready: bool
     state: str
     checks: dict[str, Check]
+    dead_letters: int | None
 
 
 INVALID = answered_with(422, "What was sent is not as described.")
@@ -203,6 +204,7 @@ def add_health(app: FastAPI, up: ServedLine, counting: Counting) -> None:
         """Parts can be inspected; else 503 with the check that fails."""
         health = up.health()
         content = {"ready": health.ready, "state": health.state, "checks": health.checks()}
+        content["dead_letters"] = health.dead_letters  # a fact: parts are inspected all the same
         return JSONResponse(content, status_code=200 if health.ready else 503)
 
     @app.get("/metrics", tags=["health"], response_class=PlainTextResponse, responses=REFUSED, dependencies=scrapers)

@@ -36,7 +36,7 @@ start: install
 
 test: check
 
-check: install-dev browser lint
+check: install-dev browser lint label-studio
 	$(BIN)/python -m pytest -n $(WORKERS)
 
 # The operator's pages are tested in a real Chromium; installed here where we may.
@@ -58,11 +58,15 @@ format: install-dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# The export for Label Studio, read by its own converter, which cannot be installed beside adline.
+# The export for Label Studio, read by its own converter, which cannot be installed beside adline: 5 seconds, and the first
+# time what its download takes. From then on without a network.
+LABEL_STUDIO := run --no-project --isolated --with label-studio-sdk==2.1.2 python
+
 label-studio: install-dev
 	rm -rf build/label-studio && mkdir -p build/label-studio
 	$(BIN)/python -m tests.peers.write_labels build/label-studio
-	$(BIN)/uv run --no-project --isolated --with label-studio-sdk==2.1.2 python tests/peers/label_studio.py build/label-studio
+	@$(BIN)/uv --offline --quiet $(LABEL_STUDIO) -c "" 2>/dev/null || $(BIN)/uv $(LABEL_STUDIO) -c ""
+	$(BIN)/uv --offline $(LABEL_STUDIO) tests/peers/label_studio.py build/label-studio
 
 # The versions that are really installed; universal: one file for every supported Python and platform.
 lock: install-dev

@@ -40,6 +40,9 @@ def detection(
     labels: Annotated[
         int | None, typer.Option(min=0, help="With so many labels too, in 5 folds by group; 0: with all there are.")
     ] = None,
+    fine_tune_from: Annotated[
+        int | None, typer.Option(min=0, help="With --labels: as the recipe's retrain.fine_tune_from, instead of it.")
+    ] = None,
     peer: Annotated[Literal["anomalib"] | None, typer.Option(help="Measure this library's PatchCore too.")] = None,
     html: Annotated[Path | None, typer.Option(help="Write curves, histograms and heat maps as one page.")] = None,
     as_json: JsonOption = False,
@@ -53,6 +56,7 @@ def detection(
     from workers.datasets.leaks import leak_warnings
     from workers.datasets.peer import measure_anomalib, require_anomalib
     from workers.datasets.read import read
+    from workers.detectors.tail_configuration import TailConfiguration
 
     if peer:
         require_anomalib()
@@ -74,7 +78,9 @@ def detection(
         if teaching.detector == "patchcore":
             report["backbone"] = backbone or LITE
         if labels is not None:
-            report["with_labels"] = labelled_trial(dataset, teaching, labels or None, status.update)
+            least = recipe.retrain.fine_tune_from if fine_tune_from is None else fine_tune_from
+            tail = TailConfiguration(least_labels=least)
+            report["with_labels"] = labelled_trial(dataset, teaching, labels or None, status.update, tail)
         if peer:
             theirs = measure_anomalib(dataset, teaching.image_size, seed, status.update)
             report["peer"] = theirs | {

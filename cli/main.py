@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from cli import audit, bench, config, dataset, db, dlq, drift, model, queue, threshold, train, user
+from cli import audit, bench, config, dataset, db, defect, dlq, drift, model, queue, threshold, train, user
 from cli.doctor import doctor
 from cli.init import init
 from cli.soak import soak
@@ -43,6 +43,7 @@ app.add_typer(threshold.app, name="threshold")
 app.add_typer(dataset.app, name="dataset")
 app.add_typer(user.app, name="user")
 app.add_typer(queue.app, name="queue")
+app.add_typer(defect.app, name="defect")
 app.add_typer(train.app, name="train")
 
 

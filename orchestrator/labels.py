@@ -47,4 +47,4 @@ def export(loaded: Loaded, out: Path, format: Format) -> tuple[int, list[str]]:
 def bring_in(loaded: Loaded, path: Path, format: Format) -> Imported:
     """Each row that fits a recorded part is put on record, in the name of who sits at the terminal."""
     with queue_of(loaded) as queue:
-        return import_labels(queue, console(), exchange.read(path, format))
+        return import_labels(queue, console(), exchange.read(path, format), format)

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+from orchestrator.alone import alone
 from orchestrator.background import Entered
 from orchestrator.configuration import Loaded
 from orchestrator.counting import Counting
@@ -223,6 +224,7 @@ def ground(loaded: Loaded, options: Options) -> Iterator[Ground]:
         stack.callback(database.close)
         log = EventLog(used.stream_url)
         stack.callback(log.close)
+        stack.enter_context(alone(settings, database, log))
         yield Ground(used.all, monitor, database, log, register(loaded, used, database, log, options))
 
 

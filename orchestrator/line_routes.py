@@ -10,41 +10,53 @@ from typing import Annotated
 from fastapi import FastAPI, Query
 from pydantic import BaseModel, Field
 
+from orchestrator.false_rejects import false_rejects
 from orchestrator.kept import Kept
 from orchestrator.queue_routes import Operator
 from orchestrator.review_answers import REFUSED
 from storage.database import Database
-from storage.estimates import StationCounts, stations
+from storage.estimates import Reviewed, StationCounts, stations
 from workers.detectors.calibration import observed_interval
 
 SPANS = 8
 """So many different spans of time are remembered: the page asks for one."""
 
 
-class Rate(BaseModel):
-    """So many of so many, and where the rate lies with 95 % confidence (Clopper-Pearson)."""
+class Share(BaseModel):
+    """So many of so many that people decided, and the share they tell."""
 
     found: int
     decided: int
+    share: float
+
+
+class Rate(Share):
+    """And where the share of all such parts lies, with 95 % confidence."""
+
     low: float
     high: float
 
 
 class StationState(BaseModel):
-    """A station's verdicts, and what people's decisions say of them; a rate is not set before a part is decided."""
+    """A station's verdicts, and what people's decisions say of the parts of that time.
+
+    A rate comes of random samples and is not set before one of their parts is decided.
+    """
 
     station: str
     verdicts: dict[str, int]
     parts_per_minute: int
-    escapes: Rate | None = Field(description="Of parts passed as OK, by the random sample people decided.")
-    false_rejects: Rate | None = Field(description="Of parts not passed that people decided: those that are normal.")
-
-
-def rate(found: int, decided: int) -> Rate | None:
-    if not decided:
-        return None
-    low, high = observed_interval(found, decided)
-    return Rate(found=found, decided=decided, low=low, high=high)
+    escapes: Rate | None = Field(
+        description="Of the parts passed as OK those that are anomalous: the sample at sample_rate (Clopper-Pearson)."
+    )
+    false_rejects: Rate | None = Field(
+        description="Of the good parts those that were rejected (NG): the samples at ng_sample_rate and sample_rate, "
+        "each weighted with the parts it was drawn from. found, decided: good ones among the sampled NG parts."
+    )
+    good_in_review: Share | None = Field(
+        description="Of the REVIEW parts that people decided those that are normal. Not all are decided, and not at "
+        "random: no interval."
+    )
 
 
 def state_of(counts: StationCounts) -> StationState:
@@ -52,9 +64,33 @@ def state_of(counts: StationCounts) -> StationState:
         station=counts.station,
         verdicts=counts.verdicts,
         parts_per_minute=counts.of_late,
-        escapes=rate(counts.escapes, counts.sampled),
-        false_rejects=rate(counts.false_rejects, counts.held_back),
+        escapes=escapes(counts.passed),
+        false_rejects=rejects(counts),
+        good_in_review=good_in_review(counts.held_back),
     )
+
+
+def escapes(passed: Reviewed) -> Rate | None:
+    if not passed.decided:
+        return None
+    low, high = observed_interval(passed.anomalous, passed.decided)
+    share = passed.anomalous / passed.decided
+    return Rate(found=passed.anomalous, decided=passed.decided, share=share, low=low, high=high)
+
+
+def rejects(counts: StationCounts) -> Rate | None:
+    told = false_rejects(counts)
+    if told is None:
+        return None
+    share, (low, high) = told
+    return Rate(found=counts.rejected.normal, decided=counts.rejected.decided, share=share, low=low, high=high)
+
+
+def good_in_review(held_back: Reviewed) -> Share | None:
+    if not held_back.decided:
+        return None
+    share = held_back.normal / held_back.decided
+    return Share(found=held_back.normal, decided=held_back.decided, share=share)
 
 
 def add_line(app: FastAPI, database: Callable[[], Database]) -> None:
@@ -70,7 +106,7 @@ def add_line(app: FastAPI, database: Callable[[], Database]) -> None:
     def how_stations_do(
         who: Operator, hours: Annotated[float, Query(gt=0, le=24 * 366, description="How far back to look.")] = 24
     ) -> list[StationState]:
-        """The verdicts of each station, with the rates of escapes and false rejects that people's decisions tell.
+        """The verdicts of each station, with the rates that people's decisions tell.
 
         Where a day is a million parts, as of some seconds ago.
         """

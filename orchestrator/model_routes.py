@@ -1,4 +1,4 @@
-"""The registry's API: everybody sees the versions and their deployments, engineers change them."""
+"""The registry's API: engineers see the versions and their deployments and change them, auditors see them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,6 @@ from orchestrator.model_answers import (
     Withdraw,
 )
 from orchestrator.person import Person
-from orchestrator.queue_routes import Operator
 from orchestrator.recipe import Recipe
 from orchestrator.registry import Registry
 from orchestrator.review_answers import BODY, MISSING, REFUSED
@@ -58,41 +57,41 @@ def named(who: Person) -> str | None:
 
 def add_looking(app: FastAPI, registry: Known) -> None:
     @app.get("/api/v1/models", tags=TAGS, responses=REFUSED, response_model=list[VersionListed])
-    def versions(who: Operator, recipe: Which = None) -> list[dict[str, Any]]:
+    def versions(who: Engineer, recipe: Which = None) -> list[dict[str, Any]]:
         """Model versions, the newest of each recipe first."""
         with registry() as known:
             return known.listed(recipe)
 
     @app.get("/api/v1/models/{version}", tags=TAGS, responses=MISSING, response_model=VersionShown)
-    def version(who: Operator, version: Name) -> dict[str, Any]:
+    def version(who: Engineer, version: Name) -> dict[str, Any]:
         """All that is on record of a version."""
         with registry() as known:
             return known.shown(version)
 
     @app.get("/api/v1/deployments", tags=TAGS, responses=MISSING, response_model=list[DeploymentListed])
     def history(
-        who: Operator, recipe: Which = None, limit: Annotated[int, Query(ge=1, le=10_000)] = 100
+        who: Engineer, recipe: Which = None, limit: Annotated[int, Query(ge=1, le=10_000)] = 100
     ) -> list[dict[str, Any]]:
         """Who held which alias, the newest first."""
         with registry() as known:
             return known.history(recipe, limit)
 
     @app.get("/api/v1/deployments/{deployment}/swaps", tags=TAGS, responses=REFUSED, response_model=list[SwapListed])
-    def swaps(who: Operator, deployment: Number) -> list[dict[str, Any]]:
+    def swaps(who: Engineer, deployment: Number) -> list[dict[str, Any]]:
         """Which inference worker scores by a deployment, and since when."""
         with registry() as known:
             return deployments.swaps(known.session, deployment)
 
     @app.get("/api/v1/deployment-requests", tags=TAGS, responses=REFUSED, response_model=list[RequestListed])
     def requests(
-        who: Operator, recipe: Which = None, state: Literal["waiting", "approved", "refused"] | None = None
+        who: Engineer, recipe: Which = None, state: Literal["waiting", "approved", "refused"] | None = None
     ) -> list[dict[str, Any]]:
         """Deployments that need a second person, the newest first."""
         with registry() as known:
             return deployments.requests(known.session, recipe, state)
 
     @app.get("/api/v1/shadow/{recipe}", tags=TAGS, responses=MISSING, response_model=ShadowShown)
-    def shadow(who: Operator, recipe: Name, limit: Annotated[int, Query(ge=1, le=1000)] = 100) -> dict[str, Any]:
+    def shadow(who: Engineer, recipe: Name, limit: Annotated[int, Query(ge=1, le=1000)] = 100) -> dict[str, Any]:
         """How the recipe's challenger differs from who judged meanwhile."""
         with registry() as known:
             return known.shadow(recipe, limit)

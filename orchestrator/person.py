@@ -84,10 +84,13 @@ class NeedsPerson(Needs):
     """A dependency that lets pass who has signed in and may do this; it is that person."""
 
     def __call__(self, connection: HTTPConnection, _: Annotated[object, Depends(BEARER)] = None) -> Person:
+        # The path as the route has it: what was filled in is anybody's, and would make each try another row.
+        return self.admit(connection, getattr(connection.scope.get("route"), "path", "?"))
+
+    def admit(self, connection: HTTPConnection, path: str) -> Person:
+        """Who asks; 401 when nobody has signed in, 403, and on record, when it is not for them."""
         found = person(connection)
         if not self.permits(found.role, connection.scope.get("method", "")):
-            # The path as the route has it: what was filled in is anybody's, and would make each try another row.
-            path = getattr(connection.scope.get("route"), "path", "?")
             what = f"{connection.scope.get('method')} {path}: needs {self.level}, is {found.role}"
             connection.state.doorkeeper.note_refused(found, connection, what)
             raise HTTPException(403, f"{found.name} is {found.role}; this needs another role: {self.level}")

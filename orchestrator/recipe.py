@@ -98,6 +98,13 @@ class Retrain(Section):
         default=False,
         description="When the scores drift from the champion's reference, and the camera is not why.",
     )
+    fine_tune_from: Whole = Field(
+        default=100,
+        ge=0,
+        le=1_000_000,
+        description="With so many good and so many defective images to learn from, the backbone's last blocks are "
+        "fine-tuned, too; 0 is never.",
+    )
 
 
 class Recipe(Section):

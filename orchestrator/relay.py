@@ -26,7 +26,7 @@ from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 from orchestrator.folders import pages_socket
-from orchestrator.person import Person, asking, person
+from orchestrator.person import Level, NeedsPerson, Person, asking
 
 logger = logging.getLogger(__name__)
 
@@ -34,6 +34,8 @@ PATHS: Final = (
     *("/", "/favicon.ico", "/queue", "/line", "/models", "/part/{name:path}", "/pages/{file:path}"),
     *("/_nicegui/{file:path}", "/_nicegui_ws/{rest:path}"),
 )
+LEVELS: Final[dict[str, Level]] = {"/models": "engineer"}
+"""For whom a page is; every other one is for whoever has signed in."""
 PUBLIC_PREFIXES: Final = ("/_nicegui/", "/pages/", "/favicon.ico")
 """What is the same for everybody and in every wheel: libraries, styles, our scripts."""
 PERSON_HEADER: Final = "x-adline-person"
@@ -56,8 +58,8 @@ AWAY: Final = """<!doctype html><html lang="en"><head><meta charset="utf-8"><met
 
 def add_pages(app: FastAPI, home: Path) -> None:
     """The pages' paths lead to the worker that serves the pages of the line in this state folder."""
-    relay = Relay(partial(pages_socket, home))
     for path in PATHS:
+        relay = Relay(partial(pages_socket, home), path, LEVELS.get(path, "signed-in"))
         app.router.routes.append(Route(path, relay, methods=["GET", "POST"], include_in_schema=False))
         app.router.routes.append(WebSocketRoute(path, relay))
 
@@ -67,6 +69,8 @@ class Relay:
     """An ASGI application: everything it is asked, the pages' worker answers."""
 
     socket: Callable[[], Path]
+    path: str
+    level: Level
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":
@@ -74,7 +78,7 @@ class Relay:
             return
         request = Request(scope, receive)
         is_public = scope["path"].startswith(PUBLIC_PREFIXES)
-        who = None if is_public else await run_in_threadpool(person, request)
+        who = None if is_public else await run_in_threadpool(NeedsPerson(self.level).admit, request, self.path)
         try:
             await self.http(request, who, scope, receive, send)
         except (aiohttp.ClientConnectionError, TimeoutError) as error:

@@ -174,15 +174,20 @@ class SimilarPart(BaseModel):
     views: list[Viewed]
 
 
-class QueueState(BaseModel):
-    """How the queue stands."""
+class QueueCounts(BaseModel):
+    """How many reviews wait, and for what."""
 
     open: int
     leased: int
     second_opinions: int = Field(description="Wait for the opinion of another person.")
     overdue: int = Field(description="Open for longer than labeling.ageing_minutes.")
-    ageing_minutes: float
     oldest_seconds: float
+
+
+class QueueState(QueueCounts):
+    """How the queue stands."""
+
+    ageing_minutes: float
     policy: Policy
 
 

@@ -14,7 +14,7 @@ from urllib.parse import quote
 from uuid import UUID
 
 import uvicorn
-from fastapi import Depends, FastAPI, HTTPException, Path, Query, Request, Response
+from fastapi import Depends, FastAPI, HTTPException, Path, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, PlainTextResponse, RedirectResponse
 from pydantic import BaseModel, ConfigDict, Field
@@ -32,6 +32,8 @@ from orchestrator.image_routes import MASK_BYTES, add_images
 from orchestrator.line_routes import add_line
 from orchestrator.metrics import exposition
 from orchestrator.model_routes import add_models
+from orchestrator.part_answers import Check, LineStatus
+from orchestrator.part_routes import add_parts
 from orchestrator.password_page import add_password_page
 from orchestrator.person import needs, undeclared
 from orchestrator.queue_routes import add_queue, rules
@@ -43,7 +45,6 @@ from orchestrator.sight_routes import add_sight
 from orchestrator.sign_in_page import PATH as SIGN_IN
 from orchestrator.sign_in_page import add_sign_in_page
 from orchestrator.training_routes import add_training
-from storage import audit
 from storage.code_version import code_version
 from storage.database import Database
 from storage.errors import (
@@ -109,20 +110,13 @@ class Part(BaseModel):
     lot: Name | None = Field(default=None, description="Batch the part belongs to.")
 
 
-class Check(BaseModel):
-    """One check of /readyz."""
-
-    ok: bool
-    detail: str
-
-
 class Readiness(BaseModel):
     """Whether parts can be inspected, check by check."""
 
     ready: bool
     state: str
     checks: dict[str, Check]
-    dead_letters: int | None
+    dead_letters: int | None = Field(description="Events that were set aside; not set while Redis does not answer.")
 
 
 INVALID = answered_with(422, "What was sent is not as described.")
@@ -157,6 +151,7 @@ def web_app(up: ServedLine) -> FastAPI:
     add_sign_in_page(app, doorkeeper)
     add_password_page(app, doorkeeper)
     add_api(app, up, counting)
+    add_parts(app, lambda: up.database)
     add_labeling(app, up, counting)
     add_models(app, lambda: up.database, up.home / "models", up.settings.recipes)
     add_pages(app, up.home)
@@ -222,28 +217,10 @@ def add_health(app: FastAPI, up: ServedLine, counting: Counting) -> None:
 def add_api(app: FastAPI, up: ServedLine, counting: Counting) -> None:
     operators = [Depends(needs("operator"))]
 
-    @app.get("/api/v1/status", tags=["line"], responses=REFUSED, dependencies=operators)
+    @app.get("/api/v1/status", tags=["line"], responses=REFUSED, response_model=LineStatus, dependencies=operators)
     def status() -> dict[str, Any]:
-        """What `adline status` shows; the queue is left out while the database does not answer."""
+        """What `adline status` shows; the queue is not set while the database does not answer."""
         return up.health().shown() | {"queue": queue_state(counting)}
-
-    @app.get("/api/v1/parts", tags=["parts"], responses={**INVALID, **REFUSED}, dependencies=operators)
-    def parts(
-        limit: Annotated[int, Query(ge=1, le=1000)] = 50,
-        before: Annotated[UUID | None, Query(description="Only inspections older than this one.")] = None,
-    ) -> list[dict[str, Any]]:
-        """The newest inspections, newest first."""
-        with up.database.begin() as session:
-            return audit.newest(session, limit, before)
-
-    @app.get("/api/v1/parts/{part_id}", tags=["parts"], responses=PROBLEMS, dependencies=operators)
-    def part(part_id: Annotated[Name, Path()]) -> list[dict[str, Any]]:
-        """The life of a part, by its part_id or the inspection's id."""
-        with up.database.begin() as session:
-            found = audit.part(session, part_id)
-        if not found:
-            raise HTTPException(404, f"no part or inspection {part_id!r} is on record")
-        return found
 
     @app.post(
         "/api/v1/stations/{station}/trigger",

@@ -57,7 +57,7 @@ DUPLICATES = """
     WITH candidates AS MATERIALIZED (
         SELECT r.id, e.embedding FROM reviews r JOIN embeddings e USING (inspection_id)
         JOIN embeddings mine ON mine.inspection_id = :inspection_id AND mine.model_version = e.model_version
-        WHERE {free} AND r.station = :of_station AND r.inspection_id <> :inspection_id
+        WHERE {free} AND r.station = :of_station AND r.inspection_id <> :inspection_id AND r.reason <> 'sampled'
         ORDER BY r.opened_at LIMIT :window
     )
     SELECT c.id FROM candidates c JOIN embeddings mine ON mine.inspection_id = :inspection_id
@@ -125,7 +125,10 @@ def near_duplicates(
     free: str,
     parameters: dict[str, Any],
 ) -> list[UUID]:
-    """Free reviews of the station that show what this inspection shows."""
+    """Free reviews of the station that show what this inspection shows.
+
+    None of the random sample: decided out of turn because they look like another part, they would be no random draw.
+    """
     facts = {"inspection_id": inspection_id, "of_station": station, "distance": distance, "limit": limit}
     facts |= parameters | {"window": DUPLICATE_WINDOW}
     if not available(session):

@@ -317,6 +317,10 @@ class ResolutionRefused(AdlineError):
     """The decision is not one that can be recorded for this part."""
 
 
+class DefectRefused(AdlineError):
+    """The defect book cannot hold this entry."""
+
+
 class BrowserMissing(AdlineError):
     """There is no Chromium to look at the pages with."""
 

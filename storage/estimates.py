@@ -20,32 +20,53 @@ VERDICTS = text(
     WHERE v.recorded_at > clock_timestamp() - :window GROUP BY i.station, v.verdict
     """
 )
-# A sampled part was passed as OK, unless it was NG; every other part that was judged and reviewed was not passed.
-DECIDED = text(
+# A sampled part was passed as OK, unless it was NG. What came in from elsewhere was chosen there, and is not counted.
+REVIEWED = text(
     """
-    SELECT r.station, r.reason = 'sampled' AND v.verdict <> 'NG' AS passed, l.decision, count(*) AS parts
-    FROM reviews r JOIN labels l ON l.id = r.label_id JOIN verdicts v ON v.inspection_id = r.inspection_id
-    WHERE l.decision IN ('normal', 'anomaly') AND r.reason <> 'manual' AND v.verdict <> 'ERROR'
-        AND l.decided_at > clock_timestamp() - :window
-    GROUP BY 1, 2, 3
+    SELECT r.station, CASE WHEN r.reason = 'uncertain' THEN 'held_back' WHEN v.verdict = 'NG' THEN 'rejected'
+               ELSE 'passed' END AS what,
+           count(*) AS parts, count(*) FILTER (WHERE l.decision = 'normal') AS normal,
+           count(*) FILTER (WHERE l.decision = 'anomaly') AS anomalous
+    FROM verdicts v JOIN reviews r ON r.inspection_id = v.inspection_id
+        LEFT JOIN labels l ON l.id = r.label_id AND l.source = 'operator'
+    WHERE v.recorded_at > clock_timestamp() - :window AND r.reason <> 'manual' AND v.verdict <> 'ERROR'
+    GROUP BY 1, 2
     """
 )
 
 
 @dataclass
-class StationCounts:
-    """Of one station: verdicts, parts in the last minute; decided parts, and among them those decided against it.
+class Reviewed:
+    """Parts of one kind that were put before people, and those that people could tell."""
 
-    escapes: passed as OK and found anomalous, among the sampled; false_rejects: normal, among those not passed.
+    parts: int = 0
+    normal: int = 0
+    anomalous: int = 0
+
+    @property
+    def decided(self) -> int:
+        return self.normal + self.anomalous
+
+
+@dataclass
+class StationCounts:
+    """Of one station: verdicts, parts in the last minute, and what people said of parts recorded in the window.
+
+    passed, rejected: the random samples of the OK parts (whose verdict is REVIEW by that) and of the NG parts.
+    held_back: the parts between the thresholds, of which no random ones are decided first.
     """
 
     station: str
     verdicts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(Verdict, 0))
     of_late: int = 0
-    sampled: int = 0
-    escapes: int = 0
-    held_back: int = 0
-    false_rejects: int = 0
+    passed: Reviewed = field(default_factory=Reviewed)
+    rejected: Reviewed = field(default_factory=Reviewed)
+    held_back: Reviewed = field(default_factory=Reviewed)
+
+    @property
+    def all_passed(self) -> int:
+        """Parts below the OK threshold, sampled or not."""
+        return self.verdicts[Verdict.OK] + self.passed.parts
 
 
 def stations(session: Session, window: timedelta) -> list[StationCounts]:
@@ -54,15 +75,6 @@ def stations(session: Session, window: timedelta) -> list[StationCounts]:
     for row in session.execute(VERDICTS, {"window": window, "rate": RATE_SECONDS}):
         found[row.station].verdicts[row.verdict] = row.parts
         found[row.station].of_late += row.of_late
-    for row in session.execute(DECIDED, {"window": window}):
-        count(found[row.station], row.passed, row.decision, row.parts)
+    for row in session.execute(REVIEWED, {"window": window}):
+        setattr(found[row.station], row.what, Reviewed(row.parts, row.normal, row.anomalous))
     return list(found.values())
-
-
-def count(station: StationCounts, passed: bool, decision: str, parts: int) -> None:
-    if passed:
-        station.sampled += parts
-        station.escapes += parts if decision == "anomaly" else 0
-    else:
-        station.held_back += parts
-        station.false_rejects += parts if decision == "normal" else 0

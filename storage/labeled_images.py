@@ -23,14 +23,15 @@ IN_FORCE = text(
 SEEN = text(
     """
     SELECT DISTINCT ON (f.sha256) f.sha256, f.inspection_id, f.camera, f.width, f.height
-    FROM frames f WHERE f.sha256 = ANY (:sha256s) ORDER BY f.sha256, f.inspection_id DESC
+    FROM frames f LEFT JOIN reviews r ON r.inspection_id = f.inspection_id
+    WHERE f.sha256 = ANY (:sha256s) ORDER BY f.sha256, r.label_id DESC NULLS LAST, f.inspection_id DESC
     """
 )
 
 
 @dataclass(frozen=True)
 class SeenImage:
-    """A recorded frame: of its inspections the newest."""
+    """A recorded frame: of its inspections the one whose label holds for the image, without a label the newest."""
 
     sha256: str
     inspection_id: UUID

@@ -38,7 +38,7 @@ IN_FORCE: Final = text(
 )
 OPEN: Final = """
     SELECT r.id, e.model_version, e.embedding FROM reviews r JOIN looks e USING (inspection_id)
-    WHERE {free} AND r.station = :of_station AND r.inspection_id <> :inspection_id
+    WHERE {free} AND r.station = :of_station AND r.inspection_id <> :inspection_id AND r.reason <> 'sampled'
         AND e.model_version = :model_version ORDER BY r.opened_at LIMIT :window
 """
 MINE: Final = text("SELECT model_version, embedding FROM looks WHERE inspection_id = :inspection_id")

@@ -323,6 +323,7 @@ class Review(Base):
     __tablename__ = "reviews"
     __table_args__ = (
         *(Index(f"ix_reviews_open_{'_'.join(keys)}", *keys, postgresql_where=OPEN) for keys in CLAIM_ORDERS),
+        Index("ix_reviews_open_sampled", "opened_at", postgresql_where=text("state = 'open' AND reason = 'sampled'")),
         Index(None, "station", "id"),
         Index("ix_reviews_untold", "id", postgresql_where=text("untold")),
         {"postgresql_with": {"fillfactor": "80"}},
@@ -336,7 +337,8 @@ class Review(Base):
     opened_by: Mapped[str | None]  # who wants it looked at (again); not set: the line
     station: Mapped[str] = mapped_column(ForeignKey("stations.name"))
     product: Mapped[str | None]
-    margin: Mapped[float]  # from the worst view's score to its NG threshold: the smaller, the less certain
+    # From the worst view's score to its NG threshold: the smaller, the less certain. Of a sampled part drawn at random.
+    margin: Mapped[float]
     round: Mapped[int] = mapped_column(server_default="1")  # how often it was opened
     holder: Mapped[str | None]
     claimed_at: Mapped[datetime | None]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import random
 from collections.abc import Iterable, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from storage.events import (
     InspectionDecided,
     PartShadowed,
     PredictionFacts,
+    ReviewReason,
     Trigger,
     Verdict,
     new_id,
@@ -219,8 +221,21 @@ def review_row(event: InspectionDecided) -> dict[str, Any]:
         "state": ReviewState.OPEN,
         "station": event.trigger.station,
         "product": event.trigger.product,
-        "margin": abs(worst.anomaly_score - worst.ng_threshold) if worst else 1.0,
+        "margin": margin(worst, event.review_reason),
     }
+
+
+def margin(worst: PredictionFacts | None, reason: ReviewReason | None) -> float:
+    """From the score to the NG threshold; of a sampled part drawn anew, over what lies between the thresholds.
+
+    So sampled parts come in turn among the uncertain ones whatever they scored, and those that are decided are at any
+    time a random draw of them: by their scores the ones nearest to the threshold would come first, most others never.
+    """
+    if worst is None:
+        return 1.0
+    if reason is ReviewReason.SAMPLED:
+        return random.random() * ((worst.ng_threshold - worst.ok_threshold) or 1.0)
+    return abs(worst.anomaly_score - worst.ng_threshold)
 
 
 def overdue(

@@ -6,6 +6,7 @@ acts on an older state is refused.
 
 from __future__ import annotations
 
+import random
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -70,6 +71,8 @@ CLAIM = (
 ORDERS = {Policy.OLDEST: "ORDER BY r.opened_at", Policy.UNCERTAIN: "ORDER BY r.margin"}
 # now() and not clock_timestamp(): only what does not change within a statement can bound an index scan.
 OVERDUE = "AND r.opened_at <= now() - :ageing ORDER BY r.opened_at"
+SAMPLED = "AND r.reason = 'sampled' ORDER BY r.opened_at"
+SAMPLED_SHARE = 0.25  # of the claims in the diverse order: chosen by their looks, decided ones would be no random draw
 AMONG = "AND r.id = ANY (CAST(:ids AS uuid[])) ORDER BY array_position(CAST(:ids AS uuid[]), r.id)"
 MINE = "r.id = :id AND r.state = 'open' AND r.holder = :person AND r.token = :token AND r.free_at > clock_timestamp()"
 EXTEND = f"UPDATE reviews r SET free_at = clock_timestamp() + :lease WHERE {MINE} RETURNING {LEASED}"
@@ -109,7 +112,9 @@ def claim(session: Session, claimant: Claimant, policy: Policy) -> Lease | None:
         return overdue
     if policy is Policy.UNCERTAIN:
         return claim_where(session, claimant, ORDERS[policy])
-    ids = embeddings.diverse(session, claimant.free, claimant.parameters)
+    if random.random() < SAMPLED_SHARE and (sampled := claim_where(session, claimant, SAMPLED)):
+        return sampled
+    ids = embeddings.diverse(session, f"{claimant.free} AND r.reason <> 'sampled'", claimant.parameters)
     # Others may have taken them all since, or no open review has an embedding.
     return claim_among(session, claimant, ids) or claim_where(session, claimant, ORDERS[Policy.OLDEST])
 

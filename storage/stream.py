@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final, cast
@@ -145,6 +145,38 @@ class EventLog:
     @property
     def dead_key(self) -> str:
         return f"{self.prefix}:dead"
+
+    # Whose streams these are
+
+    @property
+    def owner_key(self) -> str:
+        return f"{self.prefix}:line"
+
+    def claim(self, owner: str, seconds: float, is_gone: Callable[[str], bool]) -> str | None:
+        """Have the streams for so long, or longer if they are this owner's; who has them when somebody else does.
+
+        is_gone: whether that one cannot come back, and need not be waited for.
+        """
+        milliseconds = round(1000 * seconds)
+        with self.answered():
+            while not self.client.set(self.owner_key, owner, px=milliseconds, nx=True):
+                found = self.client.get(self.owner_key)
+                if found is None:
+                    continue  # it has just ended
+                other = text(cast(bytes, found))
+                if other == owner:
+                    self.client.pexpire(self.owner_key, milliseconds)
+                    return None
+                if not is_gone(other):
+                    return other
+                self.client.delete(self.owner_key)
+        return None
+
+    def release(self, owner: str) -> None:
+        with self.answered():
+            found = self.client.get(self.owner_key)
+            if found is not None and text(cast(bytes, found)) == owner:
+                self.client.delete(self.owner_key)
 
     # Sending
 

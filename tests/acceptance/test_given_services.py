@@ -42,3 +42,20 @@ def test_a_schema_from_a_newer_version_is_left_alone(
     assert code == 1
     assert "revision 9999, newer than this version of adline knows" in said
     assert query(database_url, "SELECT version_num FROM alembic_version") == [("9999",)]
+
+
+def test_a_second_line_on_the_same_servers_is_told_who_has_them_and_touches_nothing(
+    tmp_path: Path, environ: dict[str, str], database_url: str
+) -> None:
+    for name in ("one", "two"):
+        fill(tmp_path / name / "belt", unseen(5))
+        plant(tmp_path / name, station("belt", "belt", {"kind": "software"}, "loop"))
+    with Adline(tmp_path / "one", "start", environ=environ) as line:
+        line.wait_ready()
+        for mine in ({"DATABASE_URL": environ["DATABASE_URL"]}, {"REDIS_URL": environ["REDIS_URL"]}):
+            code, said = run(tmp_path / "two", "start", environ=mine)
+            assert code == 1
+            assert f"another line runs on this {'database' if 'DATABASE_URL' in mine else 'Redis'} (" in said
+            assert f"process {line.process.pid}" in said
+        runs = query(database_url, "SELECT count(*) FROM line_runs")
+    assert runs == [(1,)]

@@ -329,8 +329,14 @@ def test_an_auditor_sees_what_waits_and_can_decide_nothing(plant: Plant) -> None
     assert page.run("document.querySelectorAll('.life button').length") == 0, "nobody asks to look again"
 
 
+RATES = ("escapes", "false_rejects", "good_in_review")
+
+
 def test_the_line_page_tells_what_is_overdue_and_how_much_people_agree(plant: Plant) -> None:
-    review = plant.put()
+    first, review = plant.put(), plant.put()
+    held = plant.client.post(f"/api/v1/reviews/{first}/claim").json()
+    said = {"token": held["token"], "resolution": {"decision": "normal"}}
+    assert plant.client.post(f"/api/v1/reviews/{first}/resolve", json=said).status_code == 200
     plant.sql("UPDATE reviews SET opened_at = now()")
     plant.sql(f"UPDATE reviews SET opened_at = now() - interval '9 hours' WHERE id = '{review}'")
     page = plant.open("line")
@@ -339,6 +345,9 @@ def test_the_line_page_tells_what_is_overdue_and_how_much_people_agree(plant: Pl
         "document.querySelector('.banner').textContent"
     )
     page.wait("document.querySelector('.agreement').textContent.includes('No part was decided twice')")
-    page.wait("Boolean(document.querySelector('.rate.false_rejects .hint'))")
-    hint = page.run("document.querySelector('.rate.false_rejects .hint').textContent")
-    assert hint == "of uncertain parts that people decided: those that were normal"
+    page.wait("Boolean(document.querySelector('.rate.good_in_review .hint'))")
+    rates = {name: page.run(f"document.querySelector('.rate.{name}').innerText") for name in RATES}
+    assert "of good parts: those that were rejected (NG)" in rates["false_rejects"]
+    assert "No sample decided yet" in rates["false_rejects"], "what people say of REVIEW parts is another figure"
+    assert rates["good_in_review"].startswith("REVIEW parts that were good") and " %" in rates["good_in_review"]
+    assert "95 %:" not in rates["good_in_review"] and "NaN" not in str(rates)

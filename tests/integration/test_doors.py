@@ -9,13 +9,17 @@ from pathlib import Path
 import pytest
 from fastapi.routing import APIRoute
 from fastapi.testclient import TestClient
+from sqlalchemy import text
+from starlette.routing import Route
 from starlette.websockets import WebSocketDisconnect
 
 from orchestrator.person import declared, undeclared
+from orchestrator.relay import Relay
 from orchestrator.web import web_app
 from storage.people_rows import Role
 from storage.stream import EventLog
 from tests.facts import STATION, Plant
+from tests.integration.levels import LEVELS, PAGES
 from tests.integration.served import Served, browser
 from tests.integration.staff import ENTITLED, NAMES, STALE, hire, showing
 
@@ -52,18 +56,44 @@ def client(up: Served) -> Iterator[TestClient]:
         yield client
 
 
-def asked_for(up: Served) -> list[tuple[str, str, str]]:
-    """Method, path and level of every route there is."""
-    routes = [route for route in web_app(up).routes if isinstance(route, APIRoute)]
-    found: list[tuple[str, str, str]] = []
-    for route in routes:
-        needed = declared(route)
-        assert needed is not None, f"{route.path} does not say whom it is for"
-        path = re.sub(r"\{[^}]*\}", STATION, route.path)
-        path += "?seconds=0.1" if path == EVENTS else ""  # else it tells for as long as somebody listens
-        found += [(method, path, needed.level) for method in route.methods or ()]
-    assert len(found) >= 12
+def declared_levels(up: Served) -> dict[str, str]:
+    """The level of every route there is."""
+    found: dict[str, str] = {}
+    for route in web_app(up).routes:
+        if isinstance(route, APIRoute):
+            needed = declared(route)
+            assert needed is not None, f"{route.path} does not say whom it is for"
+            found |= {f"{method} {route.path}": needed.level for method in route.methods or ()}
     return found
+
+
+def asked_for(up: Served) -> list[tuple[str, str, str]]:
+    """Method, path and level of every route there is; the level is the one written down in levels.py."""
+    found: list[tuple[str, str, str]] = []
+    for route in declared_levels(up):
+        method, path = route.split()
+        path = re.sub(r"\{[^}]*\}", STATION, path)
+        path += "?seconds=0.1" if path == EVENTS else ""  # else it tells for as long as somebody listens
+        found.append((method, path, LEVELS[route]))
+    return found
+
+
+def test_every_route_and_page_is_for_whom_it_is_written_down_to_be(up: Served) -> None:
+    assert declared_levels(up) == LEVELS
+    relays = [route for route in web_app(up).routes if isinstance(route, Route) and isinstance(route.app, Relay)]
+    levels = {route.path: route.app.level for route in relays if isinstance(route.app, Relay)}
+    assert {path: levels[path] for path in PAGES} == PAGES
+
+
+@pytest.mark.parametrize("role", Role)
+def test_who_may_not_see_models_does_not_get_to_their_page(up: Served, client: TestClient, role: Role) -> None:
+    headers = showing(up.database, NAMES[role], "token")
+    expected = 0 if role in ALLOWED[PAGES["/models"], "read"] else 403
+    assert refused(client, "GET", "/models", headers) == expected
+    assert refused(client, "GET", "/models", {}) == 401
+    with up.database.begin() as session:
+        told = session.scalars(text("SELECT detail FROM people_events WHERE detail LIKE '%/models%'")).all()
+    assert list(told) == (["GET /models: needs engineer, is operator"] if expected else [])
 
 
 def refused(client: TestClient, method: str, path: str, headers: dict[str, str]) -> int:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 from sklearn.metrics import precision_recall_curve, roc_auc_score
 
-from storage.images import decode
+from storage.images import ImageStore, decode
 from workers import elpv
 from workers.datasets.resampling import resampled
 from workers.detectors.calibration import calibrate, false_rejects_to_come, observed_interval
@@ -15,6 +18,8 @@ from workers.detectors.detector import Prediction
 from workers.detectors.patchcore import PatchCore, PatchCoreConfiguration
 from workers.detectors.patchcore_teaching import teach
 from workers.detectors.registry import use_threads
+from workers.inference.heatmap import encode_map
+from workers.labeling.proposal import anomaly_map, proposed
 
 TAUGHT, SEED = 400, 0
 
@@ -27,17 +32,23 @@ def detector() -> PatchCore:
 
 
 @pytest.fixture(scope="module")
-def judged(detector: PatchCore) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Raw scores, and whether the cell is defective; cells the experts were unsure of have no truth to judge by."""
+def answers(detector: PatchCore) -> list[tuple[elpv.Cell, Prediction]]:
+    """Cells the model never saw, and what it says of them; where the experts were unsure nobody knows the truth."""
     use_threads(1)
     cells = elpv.replayed_cells(
         "mono", shuffled=False, seed=0, taught_cells="mono", taught_count=TAUGHT, taught_seed=SEED
     )
     sure = [cell for cell in cells if cell.probability in (0.0, 1.0)]
-    answers = [detector.predict([decode(cell.path.read_bytes())])[0] for cell in sure]
-    scores = [answer.raw_score for answer in answers if isinstance(answer, Prediction)]
-    assert len(scores) == len(sure)
-    return np.array(scores), np.array([not cell.good for cell in sure])
+    said = [detector.predict([decode(cell.path.read_bytes())])[0] for cell in sure]
+    scored = [(cell, one) for cell, one in zip(sure, said, strict=True) if isinstance(one, Prediction)]
+    assert len(scored) == len(sure)
+    return scored
+
+
+@pytest.fixture(scope="module")
+def judged(answers: list[tuple[elpv.Cell, Prediction]]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Raw scores, and whether the cell is defective."""
+    return np.array([one.raw_score for _, one in answers]), np.array([not cell.good for cell, _ in answers])
 
 
 def test_defective_cells_rank_above_good_ones(judged: tuple[NDArray[np.float64], NDArray[np.bool_]]) -> None:
@@ -88,3 +99,25 @@ def test_in_at_least_95_of_100_resamplings_the_rate_of_unseen_good_cells_is_insi
     print(found)
     assert found is not None and found["resamplings"] == 100
     assert found["inside"] >= 95
+
+
+def test_every_cell_that_is_put_before_people_has_a_region_to_accept_where_the_map_peaks(
+    detector: PatchCore, answers: list[tuple[elpv.Cell, Prediction]], tmp_path: Path
+) -> None:
+    """Those between the thresholds, and passed ones, of which some are sampled: no map of theirs need reach any."""
+    ok, ng = detector.ok_threshold, detector.ng_threshold
+    put = [one for _, one in answers if one.anomaly_score < ng]
+    uncertain = [one for one in put if one.anomaly_score >= ok]
+    assert len(uncertain) >= 8
+    assert np.mean([one.anomaly_map.max() < ok for one in uncertain]) > 0.5, "the case this is about"
+    store = ImageStore(tmp_path)
+    for one in uncertain + put[:50]:
+        facts = {"camera": "top", "width": 300, "height": 300, "ok_threshold": ok, "ng_threshold": ng}
+        sha256 = store.put(encode_map(one.anomaly_map), ".png").sha256
+        found = proposed(store, facts | {"map_sha256": sha256})
+        painted = np.zeros((300, 300), np.uint8)
+        for region in found:
+            assert region.points is not None
+            cv2.fillPoly(painted, [np.array(region.points, np.int32)], 1)
+        assert 0 < painted.mean() < 0.15
+        assert painted.ravel()[anomaly_map(store, sha256, 300, 300).argmax()]

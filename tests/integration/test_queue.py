@@ -229,7 +229,7 @@ def test_policies_offer_the_oldest_or_the_least_certain_first_and_the_overdue_be
     assert [desk.claim(policy=Policy.UNCERTAIN).inspection_id for _ in range(3)] == [late, sure, ids[2]]
 
 
-@pytest.mark.parametrize("order", [reviews.OVERDUE, *reviews.ORDERS.values()])
+@pytest.mark.parametrize("order", [reviews.OVERDUE, reviews.SAMPLED, *reviews.ORDERS.values()])
 @pytest.mark.parametrize("only", [Filter(), Filter(station="press"), Filter(product="bracket")])
 def test_a_claim_reads_no_more_of_the_open_reviews_than_it_needs(desk: Desk, order: str, only: Filter) -> None:
     with desk.database.begin() as session:

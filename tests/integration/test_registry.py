@@ -197,23 +197,40 @@ def up(plant: Plant, log: EventLog, tmp_path: Path) -> Served:
     return Served(plant, log, tmp_path, '\n[server]\nhost = "0.0.0.0"\n', is_demo=False)
 
 
-def test_engineers_roll_back_and_operators_only_look(up: Served) -> None:
+READABLE = (
+    *("models", "models/second", "deployments", "deployment-requests", "deployments/1/swaps"),
+    f"shadow/{RECIPE}",
+)
+
+
+def test_operators_see_no_model_and_auditors_every_one(up: Served) -> None:
+    with browser(up, "192.0.2.7", "http://192.0.2.1:8000") as client:
+        operator = showing(up.database, NAMES[Role.OPERATOR], "token")
+        auditor = showing(up.database, NAMES[Role.AUDITOR], "token")
+        for path in READABLE:
+            refused = client.get(f"/api/v1/{path}", headers=operator)
+            assert refused.status_code == 403, path
+            assert "second" not in refused.text, path
+            assert client.get(f"/api/v1/{path}", headers=auditor).status_code != 403, path
+
+
+def test_engineers_roll_back_and_operators_do_not(up: Served) -> None:
     with browser(up, "192.0.2.7", "http://192.0.2.1:8000") as client:
         operator = showing(up.database, NAMES[Role.OPERATOR], "token")
         engineer = showing(up.database, NAMES[Role.ENGINEER], "token")
-        rows = client.get("/api/v1/deployments", headers=operator).json()
+        rows = client.get("/api/v1/deployments", headers=engineer).json()
         assert [row["model_version"] for row in rows] == ["second", "bracket-20260101-1"]
         wish = {"recipe": RECIPE, "reason": "escapes"}
         assert client.post("/api/v1/models/rollback", json=wish, headers=operator).status_code == 403
         missing = client.post("/api/v1/models/rollback", json=wish, headers=engineer)
         assert missing.status_code == 422 and "no such model folder" in missing.json()["detail"]
         assert missing.headers["content-type"] == "application/problem+json"
-        assert len(client.get("/api/v1/deployments", headers=operator).json()) == 2
+        assert len(client.get("/api/v1/deployments", headers=engineer).json()) == 2
         unknown = client.post("/api/v1/models/unknown/deploy", json={"reason": "why not"}, headers=engineer)
         assert unknown.status_code == 404
-        listed = client.get("/api/v1/models", headers=operator).json()
+        listed = client.get("/api/v1/models", headers=engineer).json()
         assert {one["id"]: one["aliases"] for one in listed} == {"second": ["champion"], "bracket-20260101-1": []}
-        shown = client.get("/api/v1/models/second", headers=operator).json()
+        shown = client.get("/api/v1/models/second", headers=engineer).json()
         assert "no such model folder" in shown["files"] and shown["deployments"][0]["reason"] == "better"
 
 

@@ -13,10 +13,12 @@ from starlette.websockets import WebSocketDisconnect
 
 from orchestrator.folders import pages_socket
 from orchestrator.relay import PERSON_HEADER
+from storage.people_rows import Role
 from storage.stream import EventLog
 from tests.acceptance.command import wait_until
 from tests.facts import Plant
 from tests.integration.served import Served, browser
+from tests.integration.staff import NAMES, hire, showing
 from workers.labeling.worker import PagesWorker
 
 OWN_NAME = {"host": "127.0.0.1"}  # the test client would say another one
@@ -54,6 +56,18 @@ def test_a_page_is_served_with_who_is_signed_in(client: TestClient) -> None:
     assert answer.headers["content-type"].startswith("text/html") and "Demo line" in answer.text
     assert "frame-ancestors 'none'" in answer.headers["content-security-policy"]
     assert client.get("/", follow_redirects=False).headers["location"] == "/queue"
+
+
+@pytest.mark.parametrize("role", Role)
+def test_the_page_of_the_models_and_the_way_to_it_are_for_those_who_may_see_models(
+    up: Served, client: TestClient, role: Role
+) -> None:
+    hire(up.database)
+    headers = showing(up.database, NAMES[role], "token")
+    sees = role is not Role.OPERATOR
+    assert client.get("/models", headers=headers).status_code == (200 if sees else 403)
+    assert ("/models" in client.get("/queue", headers=headers).text) is sees
+    assert "/line" in client.get("/queue", headers=headers).text
 
 
 def test_nobody_can_say_from_outside_who_they_are(up: Served, client: TestClient) -> None:

@@ -30,11 +30,12 @@ from orchestrator.configuration import load_settings
 from orchestrator.line import Line
 from orchestrator.supervisor import WorkerHealth
 from orchestrator.web import BODY_BYTES, web_app
-from storage import records
+from storage import audit, records
 from storage.database import Database
 from storage.events import InspectionCompleted, PartTriggered
 from storage.stream import EventLog
 from tests.facts import MODEL, STATION, Plant
+from tests.integration.described import Described
 from tests.integration.served import FACTS, Served, browser
 from workers.recorder import completed
 
@@ -186,6 +187,27 @@ def test_a_part_is_found_by_its_name_and_by_its_inspection(client: TestClient, u
     record(up, part_id="B2")
     assert client.get("/api/v1/parts/B2").json()[0]["verdict"] == "OK"
     assert client.get(f"/api/v1/parts/{inspection_id}").json()[0]["part_id"] == "A 1/ö"
+
+
+def test_the_description_names_every_fact_of_status_and_parts_and_no_more_than_is_told(
+    client: TestClient, up: Served
+) -> None:
+    record(up, part_id="A1")
+    up.tally.follow(up.log)
+    up.log.publish(completed(up.plant.decided(score=0.1)))
+    up.tally.follow(up.log)
+    openapi = client.get("/openapi.json").json()
+    described = Described(openapi)
+    with up.database.begin() as session:
+        rows = (audit.newest(session, 1)[0], audit.part(session, "A1")[0])
+    shown = up.health().shown() | {"queue": {}}
+    for path, facts in zip(("status", "parts", "parts/A1"), (shown, *rows), strict=True):
+        answer = client.get(f"/api/v1/{path}")
+        described.check(answer)
+        (told,) = answer.json() if path != "status" else [answer.json()]
+        assert told.keys() == facts.keys(), path
+    for name in ("LineStatus", "PartListed", "PartView", "PartLife"):
+        assert openapi["components"]["schemas"][name]["properties"]
 
 
 def test_a_trigger_is_told_with_its_number_and_the_stations_product(client: TestClient, up: Served) -> None:

@@ -20,6 +20,7 @@ from workers.detectors.labelled import Labelled
 from workers.detectors.patchcore import PatchCoreConfiguration
 from workers.detectors.supervised import SupervisedDetector
 from workers.detectors.supervised_training import fit
+from workers.detectors.tail_configuration import TailConfiguration
 
 Figures = dict[str, float]
 TeachOneClass = Callable[[Sequence[Labelled], Sequence[str], int], Detector]
@@ -71,6 +72,7 @@ def all_known(
     groups: Sequence[str],
     base: PatchCoreConfiguration,
     configuration: HeadConfiguration | None = None,
+    tail: TailConfiguration | None = None,
 ) -> Learn:
     """Every label is told: the one-class detector is taught all good parts. Each image is looked at once in all."""
     frames = look(labelled, Looker(Look(base.image_size, base.local_contrast)), None)
@@ -81,6 +83,7 @@ def all_known(
             groups=[groups[place] for place in places],
             base=base,
             configuration=configuration,
+            tail=tail,
             seed=seed,
         )
 
@@ -93,12 +96,13 @@ def some_known(
     teach: TeachOneClass,
     labels: int | None = None,
     configuration: HeadConfiguration | None = None,
+    tail: TailConfiguration | None = None,
 ) -> Learn:
     """Half of the good groups teach the one-class detector; of the other images at most `labels`, drawn at random, and
     the taught ones teach the head."""
 
     def learn(places: Sequence[int], seed: int) -> SupervisedDetector:
-        return taught(labelled, groups, places, teach, labels, configuration, seed)
+        return taught(labelled, groups, places, teach, labels, configuration, tail, seed)
 
     return learn
 
@@ -110,6 +114,7 @@ def taught(
     teach: TeachOneClass,
     labels: int | None,
     configuration: HeadConfiguration | None,
+    tail: TailConfiguration | None,
     seed: int,
 ) -> SupervisedDetector:
     draw = np.random.default_rng(seed)
@@ -121,7 +126,7 @@ def taught(
     images = [replace(labelled[place], is_taught=True) for place in known] + [labelled[place] for place in others]
     parts = [groups[place] for place in (*known, *others)]
     rate = float(np.mean([labelled[place].is_anomaly for place in places]))
-    return fit(base, images, groups=parts, anomaly_rate=rate, configuration=configuration, seed=seed)
+    return fit(base, images, groups=parts, anomaly_rate=rate, configuration=configuration, tail=tail, seed=seed)
 
 
 def known_good(

@@ -18,13 +18,16 @@ from workers.detectors.detector import Detector
 from workers.detectors.head_configuration import HeadConfiguration
 from workers.detectors.labelled import Labelled
 from workers.detectors.patchcore import PatchCore, PatchCoreConfiguration
+from workers.detectors.tail_configuration import TailConfiguration
 
 FOLDS: Final = 5
 SEEDS: Final = 3
 HEAD: Final[HeadConfiguration | None] = None
 
 
-def labelled_trial(dataset: Dataset, teaching: Teaching, labels: int | None, progress: Progress) -> dict[str, Any]:
+def labelled_trial(
+    dataset: Dataset, teaching: Teaching, labels: int | None, progress: Progress, tail: TailConfiguration | None = None
+) -> dict[str, Any]:
     """Means over folds and seeds, and their standard deviations; the data set's own split plays no part.
 
     labels: how many images outside those taught as known-good have their label told, in each fold; None is all, and a
@@ -54,9 +57,9 @@ def labelled_trial(dataset: Dataset, teaching: Teaching, labels: int | None, pro
             target_false_reject_rate=teaching.target_false_reject_rate,
             review_share=teaching.review_share,
         )
-        learn = all_known(images, groups, base, HEAD)
+        learn = all_known(images, groups, base, HEAD, tail)
     else:
-        learn = some_known(images, groups, teach, labels, HEAD)
+        learn = some_known(images, groups, teach, labels, HEAD, tail)
     seeds = range(teaching.seed, teaching.seed + SEEDS)
     found = cross_validate(images, groups, learn, count=FOLDS, seeds=seeds, progress=progress)
     return {"labels": labels, "folds": FOLDS, "seeds": list(seeds), "mean": found.mean(), "spread": found.spread()}

@@ -20,6 +20,10 @@ def ask(
     Among those nearest to the threshold the most unlike ones, also unlike what is labelled already: several images of
     one part tell little more than one (greedy k-center; Sener, Savarese, "Active Learning for Convolutional Neural
     Networks: A Core-Set Approach", ICLR 2018). Detectors without embeddings are asked about by nearness alone.
+
+    threshold: the one below which a part is OK. About the NG threshold of a one-class detector hardly a good part is
+    asked: 16 groups with one among 50 images of magnetic tiles, too few to calibrate what was learned, so that nobody
+    hears it (`enough_good`); about the OK threshold 19, and what is learned ranks best, too.
     """
     away = np.array([abs(one.anomaly_score - threshold) for one in candidates])
     nearest: list[int] = np.argsort(away, kind="stable").tolist()

@@ -1,7 +1,13 @@
-"""How raw scores of held-out known-good parts become thresholds: split conformal, exact for any distribution.
+"""How raw scores of held-out known-good parts become thresholds: conformal prediction, for any distribution of scores.
 
 Vovk, "Conditional validity of inductive conformal predictors", ACML 2012: with n held-out good parts and the k-th
-smallest of their scores as the threshold, the false-reject rate of the parts to come is Beta(n + 1 - k, k).
+smallest of their scores as the threshold, the false-reject rate of the parts to come is Beta(n + 1 - k, k). That is
+exact where one model scores both.
+
+Barber, Candes, Ramdas, Tibshirani, "Predictive inference with the jackknife+", Annals of Statistics 2021: where parts
+are held out by turns, each scored by a model of the other folds and the parts to come by a model of all, it holds as
+far as a fold more or less hardly changes a score. Without that there is no guarantee: who knows more parts finds those
+to come rather less odd, and then fewer are rejected than was said. How well it holds is measured (workers/datasets).
 
 Lee, Barber, Willett, "Distribution-free inference with hierarchical data", 2023: where a part was held out with several
 images, they share its weight of one, and the threshold is where the weights reach k. An image of a part to come is then

@@ -54,6 +54,13 @@ class Graph:
             y = self.unit(unit, y)
         return self.add("Add", [y, x]) if block.adds_input else y
 
+    def model(self, name: str, shape: list[int], outputs: list[str]) -> bytes:
+        given = helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
+        found = [helper.make_tensor_value_info(output, TensorProto.FLOAT, None) for output in outputs]
+        made = helper.make_graph(self.nodes, "efficientnet-lite0", [given], found, self.weights)
+        model = helper.make_model(made, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=8)
+        return bytes(model.SerializeToString())
+
 
 def graph_of(network: EfficientNetLite0, image_size: int) -> bytes:
     """The folded network, for one image of this size: (1, 3, size, size) to the features at strides 8, 16 and 32."""
@@ -67,24 +74,23 @@ def graph_of(network: EfficientNetLite0, image_size: int) -> bytes:
             x = graph.block(block, x)
         if number in TAPS:
             taps.append(x)
-    image = helper.make_tensor_value_info("image", TensorProto.FLOAT, [1, 3, image_size, image_size])
-    outputs = [helper.make_tensor_value_info(tap, TensorProto.FLOAT, None) for tap in taps]
-    made = helper.make_graph(graph.nodes, "efficientnet-lite0", [image], outputs, graph.weights)
-    model = helper.make_model(made, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=8)
-    return bytes(model.SerializeToString())
+    return graph.model("image", [1, 3, image_size, image_size], taps)
 
 
 class OnnxNetwork:
     """The network in ONNX Runtime, on one thread."""
 
     def __init__(self, network: EfficientNetLite0, image_size: int) -> None:
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = options.inter_op_num_threads = 1
-        options.log_severity_level = 3
-        model = graph_of(network, image_size)
-        self.session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        self.session = session(graph_of(network, image_size))
 
     def __call__(self, pixels: Tensor) -> list[Tensor]:
         """(3, H, W) to the three features, each (channels, rows, columns)."""
         found: list[NDArray[np.float32]] = self.session.run(None, {"image": pixels[None].contiguous().numpy()})
         return [torch.from_numpy(stage[0]) for stage in found]
+
+
+def session(model: bytes) -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -15,7 +16,8 @@ from workers.detectors.patch_gaussian import PatchGaussian, learn_places
 from workers.detectors.patches import Patches
 from workers.detectors.tiles import Tiles
 
-MAP_BANK_SHARE = 0.25  # the bank sees small defects and the Gaussian outlines all of them: the map is mostly the latter
+MAP_BANK_SHARE = 0.18  # the bank sees small defects and the Gaussian outlines all of them: the map is mostly the latter
+MAP_BLUR = 1.5  # patches, of the Gaussian's share: it sees surroundings, and is no sharper than they are
 
 Map = NDArray[np.float64]
 
@@ -39,9 +41,13 @@ class PatchDistances:
         self.tiles, self.bank, self.gaussian = tiles, PatchBank(tensors), PatchGaussian(tensors)
 
     def of(self, tiles: Sequence[Patches]) -> Distances:
-        near = [self.bank.distances(tile.fine) for tile in tiles]
-        far = [self.gaussian.distances(tile.coarse) for tile in tiles]
-        return Distances(*(self.tiles.stitch([square(one) for one in maps]) for maps in (near, far)))
+        return Distances(self.near(tiles), self.far(tiles))
+
+    def near(self, tiles: Sequence[Patches]) -> Map:
+        return self.tiles.stitch([square(self.bank.distances(tile.fine)) for tile in tiles])
+
+    def far(self, tiles: Sequence[Patches]) -> Map:
+        return self.tiles.stitch([square(self.gaussian.distances(tile.coarse)) for tile in tiles])
 
 
 class Standard(NamedTuple):
@@ -69,16 +75,17 @@ class FrameScorer:
         here = (distances.far - self.place_mean) / self.place_deviation
         near, far = self.near.of(worst_mean(distances.near, self.worst)), self.here.of(worst_mean(here, self.worst))
         raw = float(near + self.weight * far) / (1 + self.weight)
-        raw_map = MAP_BANK_SHARE * self.near.of(distances.near) + (1 - MAP_BANK_SHARE) * self.far.of(distances.far)
-        return Judgement(raw, raw_map)
+        sharp, blurry = self.near.of(distances.near), blurred(self.far.of(distances.far))
+        return Judgement(raw, MAP_BANK_SHARE * sharp + (1 - MAP_BANK_SHARE) * blurry)
 
 
-def learn_standards(known: Sequence[Distances], unknown: Sequence[Distances], worst: int) -> dict[str, Tensor]:
+def learn_standards(known: Sequence[Map], unknown: Sequence[Distances], worst: int) -> dict[str, Tensor]:
     """What FrameScorer needs to know of good frames' distances.
 
-    From those that were learned from, which places are far out beside the others; from those that were not, how far.
+    known: how far out those that were learned from are: which places are so beside the others. From those that were
+    not, how far that usually is.
     """
-    places = learn_places(torch.from_numpy(np.stack([one.far for one in known])))
+    places = learn_places(torch.from_numpy(np.stack(known)))
     near, far = (np.stack(maps) for maps in zip(*unknown, strict=True))
     here = (far - places["place_mean"].numpy()) / places["place_deviation"].numpy()
     standards = [
@@ -86,6 +93,10 @@ def learn_standards(known: Sequence[Distances], unknown: Sequence[Distances], wo
         for scores in ([worst_mean(one, worst) for one in maps] for maps in (near, here, far))
     ]
     return {**places, "standards": torch.tensor(standards, dtype=torch.float64)}
+
+
+def blurred(raw_map: Map) -> Map:
+    return np.asarray(cv2.GaussianBlur(raw_map, (0, 0), MAP_BLUR, borderType=cv2.BORDER_REPLICATE), np.float64)
 
 
 def square(distances: Tensor) -> Map:

@@ -1,4 +1,4 @@
-"""One score of three: how far out the one-class detector finds a part, and what head and summary learned of labels."""
+"""One score of all: how far out the one-class detector finds a part, and what head, summary and tail learned."""
 
 from __future__ import annotations
 
@@ -15,25 +15,26 @@ SMALLEST = 1e-9  # a score of exactly 0 or 1 is as far out as one can be
 @dataclass(frozen=True)
 class Fusion:
     """The logit of being defective: offset + distance_weight * distance + head_weight * the head's logit
-    + summary_weight * the summary's margin.
+    + summary_weight * the summary's margin + tail_weight * the tail's logit.
 
     Platt scaling of all scores at once (Platt, "Probabilistic Outputs for Support Vector Machines", 1999), learned
-    from parts none of them has seen. Strictly rising in the distance; without the other two the one-class ranking.
+    from parts none of them has seen. Strictly rising in the distance; without the others the one-class ranking.
     """
 
     offset: float
     distance_weight: float
     head_weight: float
     summary_weight: float
+    tail_weight: float = 0.0
 
     @property
     def hears_labels(self) -> bool:
         """Whether what was learned from labels has a say."""
-        return bool(self.head_weight or self.summary_weight)
+        return bool(self.head_weight or self.summary_weight or self.tail_weight)
 
-    def raw(self, anomaly_score: Values, head: Values, margin: Values) -> NDArray[np.float64]:
+    def raw(self, anomaly_score: Values, head: Values, margin: Values, tail: Values = 0.0) -> NDArray[np.float64]:
         """anomaly_score is the one-class detector's, in [0, 1], of images or of patches."""
-        learned = self.head_weight * head + self.summary_weight * margin
+        learned = self.head_weight * head + self.summary_weight * margin + self.tail_weight * tail
         return np.asarray(self.offset + self.distance_weight * distance(anomaly_score) + learned, np.float64)
 
 

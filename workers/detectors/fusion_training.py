@@ -1,4 +1,4 @@
-"""How much head and summary have earned to say: learned from scores of parts that were held out of their training."""
+"""How much head, summary and tail have earned to say: learned from scores of parts held out of their training."""
 
 from __future__ import annotations
 
@@ -32,6 +32,8 @@ class Evidence:
     auroc_one_class: float
     auroc_head: float
     auroc_summary: float
+    auroc_tail: float | None
+    """None where nothing was fine-tuned."""
     auroc_fused: float
     brier: float
     """Mean squared error of the probability."""
@@ -49,17 +51,27 @@ def learn(
     seed: int,
     *,
     may_help: bool,
+    tail: Floats | None = None,
 ) -> tuple[Fusion, Evidence]:
-    """scores are the one-class detector's; the head's logits and the summary's margins are out of fold.
+    """scores are the one-class detector's; the head's and the tail's logits and the summary's margins are out of fold.
 
-    weights say how many parts to come an image stands for. may_help is false where the fused score could not be
-    calibrated: then only the one-class score counts.
+    The tail has a say only where the others do worse without. weights say how many parts to come an image stands for.
+    may_help is false where the fused score could not be calibrated: then only the one-class score counts.
     """
     features = np.stack([distance(scores), head, margins], 1)
     numbers = numbered(groups)
     fused, below = (cross_fitted(one, is_anomaly, weights, numbers, seed) for one in (features, features[:, :1]))
-    gains = weights * (log_loss(below, is_anomaly) - log_loss(fused, is_anomaly))
-    helps = may_help and is_sure(gains, numbers, seed)
+
+    def better(before: Floats, after: Floats) -> bool:
+        gains = weights * (log_loss(before, is_anomaly) - log_loss(after, is_anomaly))
+        return is_sure(gains, numbers, seed)
+
+    if tail is not None:
+        wider = np.column_stack([features, tail])
+        tuned = cross_fitted(wider, is_anomaly, weights, numbers, seed)
+        if better(fused, tuned):
+            features, fused = wider, tuned
+    helps = may_help and better(below, fused)
     logits = fused if helps else below
     evidence = Evidence(
         good=int((~is_anomaly).sum()),
@@ -67,6 +79,7 @@ def learn(
         auroc_one_class=float(roc_auc_score(is_anomaly, scores)),
         auroc_head=float(roc_auc_score(is_anomaly, head)),
         auroc_summary=float(roc_auc_score(is_anomaly, margins)),
+        auroc_tail=None if tail is None else float(roc_auc_score(is_anomaly, tail)),
         auroc_fused=float(roc_auc_score(is_anomaly, fused if helps else scores)),
         brier=float(np.average((expit(logits) - is_anomaly) ** 2, weights=weights)),
         labels_help=helps,
@@ -82,7 +95,7 @@ def numbered(groups: Sequence[str]) -> NDArray[np.int64]:
 def fitted(features: Floats, is_anomaly: Truth, importance: Floats) -> Fusion:
     """Logistic regression whose weights are not negative: more of an anomaly is never less.
 
-    features: (images, 3), or (images, 1) for the distance alone.
+    features: (images, 3), (images, 4) with a tail, or (images, 1) for the distance alone.
     """
     count = features.shape[1]
     unit = np.maximum(features.std(0), np.finfo(np.float64).tiny)
@@ -99,7 +112,7 @@ def fitted(features: Floats, is_anomaly: Truth, importance: Floats) -> Fusion:
     start = np.array([0.0, *least])
     found = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=[(None, None), *((low, None) for low in least)])
     offset, *weights = map(float, found.x)
-    return Fusion(offset, *(weights + [0.0] * (3 - count)))
+    return Fusion(offset, *(weights + [0.0] * (4 - count)))
 
 
 def cross_fitted(features: Floats, is_anomaly: Truth, weights: Floats, groups: NDArray[np.int64], seed: int) -> Floats:
@@ -107,8 +120,8 @@ def cross_fitted(features: Floats, is_anomaly: Truth, weights: Floats, groups: N
     logits = np.zeros(len(is_anomaly))
     for learned, judged in folds(is_anomaly, groups, 5, seed):
         fusion = fitted(features[learned], is_anomaly[learned], weights[learned])
-        own = np.array([fusion.distance_weight, fusion.head_weight, fusion.summary_weight])[: features.shape[1]]
-        logits[judged] = fusion.offset + features[judged] @ own
+        own = [fusion.distance_weight, fusion.head_weight, fusion.summary_weight, fusion.tail_weight]
+        logits[judged] = fusion.offset + features[judged] @ np.array(own[: features.shape[1]])
     return logits
 
 

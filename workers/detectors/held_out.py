@@ -1,7 +1,11 @@
-"""Which known-good images are learned from and which are held out to calibrate on: never two of one part."""
+"""Which known-good images are learned from and which are held out to calibrate on: never two of one part.
+
+Either once, or by turns: then each part is held out of one of several models, and all parts are calibrated on.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -11,6 +15,9 @@ from storage.errors import TeachingFailed
 from workers.detectors.calibration import parts_needed
 
 LEAST_TAUGHT = 10  # parts
+
+Folds = list[list[int]]
+"""Places in the order of the images; each image is in one fold."""
 
 
 class Division(NamedTuple):
@@ -51,6 +58,30 @@ def divide(
     held_out = [place for place, group in enumerate(groups) if group in drawn]
     kept = [place for place, group in enumerate(groups) if group not in drawn]
     return Division(kept, held_out, [groups[place] for place in held_out])
+
+
+def folds_of(groups: Sequence[str], count: int, target_false_reject_rate: float, seed: int) -> Folds:
+    """As many folds of equally many parts, drawn at random; images of one part have the same group."""
+    distinct = list(dict.fromkeys(groups))
+    needed = least_parts(count, target_false_reject_rate)
+    if len(distinct) < needed:
+        raise TeachingFailed(
+            f"{given(len(groups), len(distinct))}; a false-reject rate of {target_false_reject_rate:g} "
+            f"needs at least {needed}",
+            needed=needed,
+            given=len(distinct),
+        )
+    order = np.random.default_rng(seed).permutation(len(distinct)).tolist()
+    fold_of = {distinct[place]: number % count for number, place in enumerate(order)}
+    return [[place for place, group in enumerate(groups) if fold_of[group] == fold] for fold in range(count)]
+
+
+def least_parts(folds: int, target_false_reject_rate: float) -> int:
+    """Enough to calibrate on, and to learn from while one fold is held out."""
+    parts = max(parts_needed(target_false_reject_rate), folds)
+    while parts - math.ceil(parts / folds) < LEAST_TAUGHT:
+        parts += 1
+    return parts
 
 
 def given(images: int, parts: int) -> str:

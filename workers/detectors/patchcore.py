@@ -35,10 +35,10 @@ class PatchCoreConfiguration:
     local_contrast: bool = True
     target_false_reject_rate: float = 0.05
     review_share: float = 0.05
-    held_out_share: float = 0.2
+    folds: int = 8  # parts are held out by turns: that each is calibrated on and all are learned from
     bank_size: int = 2000
-    worst_share: float = 0.004  # of a tile's patches: their mean decides
-    gaussian_weight: float = 1.25
+    worst_share: float = 0.016  # of a tile's patches: their mean decides
+    gaussian_weight: float = 1.6
 
     def worst(self, grid: int) -> int:
         """How many patches decide. Not more in a frame of many tiles: a small defect is as bad in a large frame."""

@@ -10,18 +10,15 @@ from datetime import UTC, datetime
 from itertools import islice
 
 import torch
-from torch import Tensor
 
 from storage.errors import InspectionFailed, TeachingFailed
 from workers.detectors.backbone import BackboneSource, backbone_to_teach
 from workers.detectors.calibration import calibrate
 from workers.detectors.detector import Image
 from workers.detectors.frame_features import FrameFeatures, checked
-from workers.detectors.frame_scorer import Distances, FrameScorer, PatchDistances, learn_standards
-from workers.detectors.held_out import divide, named
-from workers.detectors.patch_bank import learn_bank
-from workers.detectors.patch_gaussian import learn_gaussian
+from workers.detectors.held_out import folds_of, named
 from workers.detectors.patchcore import Eye, PatchCore, PatchCoreConfiguration
+from workers.detectors.patchcore_lesson import Lesson
 from workers.detectors.patches import Patches, patches_of
 from workers.detectors.tiles import WHOLE
 
@@ -39,7 +36,7 @@ def teach(
     progress: Progress | None = None,
     source: BackboneSource | None = None,
 ) -> PatchCore:
-    """Learn what good looks like; a share of the parts is held out, so that the thresholds are honest.
+    """Learn what good looks like; thresholds are honest, because each part is scored by a model that does not know it.
 
     groups: one for each image; images of one part have the same. Without them each image shows a part of its own.
     source: the CLIP whose visual tower looks at them, at the whole number of patches nearest to the image size; without
@@ -79,21 +76,22 @@ def teach_patches(
     groups: Sequence[str] | None,
     seed: int,
 ) -> PatchCore:
-    """From the tiles' patches of each frame."""
-    with one_thread_an_operation():
-        groups = named(len(frames), groups)
-        division = divide(groups, configuration.held_out_share, configuration.target_false_reject_rate, seed)
-        kept = [frames[place] for place in division.kept]
-        kept_groups = [groups[place] for place in division.kept]
-        tensors = learn(kept, kept_groups, eye, configuration, seed)
-        distances = PatchDistances(eye.tiles, tensors)
-        scorer = FrameScorer(configuration.gaussian_weight, configuration.worst(eye.grid), tensors)
-        scores = [scorer.judge(distances.of(frames[place])).raw for place in division.held_out]
+    """From the tiles' patches of each frame. All are learned from; each is calibrated on as one that does not know it
+    scores it."""
+    groups = named(len(frames), groups)
+    folds = folds_of(groups, configuration.folds, configuration.target_false_reject_rate, seed)
+    lesson = Lesson(frames, groups, eye, configuration, seed)
+    with one_thread_an_operation() as threads, threads_of_one(threads) as pool:
+        tensors = pool.submit(lesson.learn, range(len(frames)))
+        scores = [score for found in pool.map(lesson.raw_scores, folds) for score in found]
     calibration = calibrate(
-        scores, configuration.target_false_reject_rate, configuration.review_share, division.held_out_groups
+        scores,
+        configuration.target_false_reject_rate,
+        configuration.review_share,
+        [groups[place] for fold in folds for place in fold],
     )
     created_at = datetime.now(UTC).isoformat(timespec="seconds")
-    return PatchCore(configuration, tensors, calibration, created_at, eye)
+    return PatchCore(configuration, tensors.result(), calibration, created_at, eye)
 
 
 @contextmanager
@@ -108,6 +106,11 @@ def one_thread_an_operation() -> Iterator[int]:
         torch.set_num_threads(threads)
 
 
+def threads_of_one(count: int) -> ThreadPoolExecutor:
+    """So many threads, each with operations of one thread."""
+    return ThreadPoolExecutor(count, initializer=torch.set_num_threads, initargs=(1,))
+
+
 def watched(images: Iterable[Image], eye: Eye, progress: Progress | None, threads: int) -> Iterator[list[Patches]]:
     """The tiles' patches, an image on each thread. Images are not kept: 300 camera frames are more than a gigabyte."""
     numbered = enumerate(images, start=1)
@@ -119,41 +122,8 @@ def watched(images: Iterable[Image], eye: Eye, progress: Progress | None, thread
         except InspectionFailed as error:
             raise TeachingFailed(f"known-good image {number}: {error}") from error
 
-    with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+    with threads_of_one(threads) as pool:
         while chunk := list(islice(numbered, CHUNK)):
             yield from pool.map(look, chunk)
             if progress is not None:
                 progress(chunk[-1][0])
-
-
-def learn(
-    frames: Sequence[list[Patches]], groups: Sequence[str], eye: Eye, configuration: PatchCoreConfiguration, seed: int
-) -> dict[str, Tensor]:
-    """The bank, the Gaussian, and which distances to them are usual for good parts.
-
-    The usual is learned by halves, each from parts that the other half does not know: what was learned from is far
-    closer than a part to come. Nothing is learned from what is held out: the calibration sees it for the first time.
-    """
-    halves = halved(groups)
-    usual: list[Distances] = []
-    for known, unknown in (halves, halves[::-1]):
-        tensors = memorise([frames[place] for place in known], configuration.bank_size // 2, seed)
-        distances = PatchDistances(eye.tiles, tensors)
-        usual += [distances.of(frames[place]) for place in unknown]
-    tensors = memorise(frames, configuration.bank_size, seed)
-    distances = PatchDistances(eye.tiles, tensors)
-    return tensors | learn_standards([distances.of(frame) for frame in frames], usual, configuration.worst(eye.grid))
-
-
-def halved(groups: Sequence[str]) -> tuple[list[int], list[int]]:
-    """Places of the images of every other part, and of the others."""
-    numbers = {group: number for number, group in enumerate(dict.fromkeys(groups))}
-    first = [place for place, group in enumerate(groups) if numbers[group] % 2 == 0]
-    return first, [place for place, group in enumerate(groups) if numbers[group] % 2 == 1]
-
-
-def memorise(frames: Sequence[list[Patches]], bank_size: int, seed: int) -> dict[str, Tensor]:
-    """The bank and the Gaussian."""
-    tiles = [tile for frame in frames for tile in frame]
-    bank = learn_bank([tile.fine for tile in tiles], bank_size, torch.Generator().manual_seed(seed))
-    return bank | learn_gaussian([tile.coarse for tile in tiles])

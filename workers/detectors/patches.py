@@ -10,14 +10,15 @@ from torch.nn.functional import avg_pool2d, interpolate
 
 from workers.detectors.efficientnet_lite import Features
 
-SURROUNDINGS = 5  # patches along a side
+FINE_SURROUNDINGS = 3  # patches along a side
+SURROUNDINGS = {8: 5, 16: 7, 32: 5}  # of each stride, the last in patches of its own grid
 
 
 class Patches(NamedTuple):
     """(patches, channels), row by row of the stride-16 grid."""
 
-    fine: Tensor  # strides 8 and 16, for the bank
-    coarse: Tensor  # strides 16 and 32 with their surroundings, for the Gaussian
+    fine: Tensor  # stride 8 alone and with its surroundings, and stride 16, for the bank
+    coarse: Tensor  # strides 8, 16 and 32 with their surroundings, for the Gaussian
     embedding: Tensor  # (channels,): the means over the image of strides 16 and 32
 
     @property
@@ -28,15 +29,17 @@ class Patches(NamedTuple):
 
 def patches_of(features: Features) -> Patches:
     """Both views on the stride-16 grid."""
-    grid = features.s16.shape[1:]
-    fine = torch.cat([avg_pool2d(features.s8[None], 2), features.s16[None]], 1)
-    around16, around32 = (
-        avg_pool2d(stage[None], SURROUNDINGS, 1, SURROUNDINGS // 2, count_include_pad=False)
-        for stage in (features.s16, features.s32)
-    )
-    coarse = torch.cat([around16, interpolate(around32, grid, mode="bilinear", align_corners=False)], 1)
+    s8, s16, s32 = avg_pool2d(features.s8[None], 2), features.s16[None], features.s32[None]
+    fine = torch.cat([s8, around(s8, FINE_SURROUNDINGS), s16], 1)
+    grown32 = interpolate(around(s32, SURROUNDINGS[32]), s16.shape[2:], mode="bilinear", align_corners=False)
+    coarse = torch.cat([around(s8, SURROUNDINGS[8]), around(s16, SURROUNDINGS[16]), grown32], 1)
     embedding = torch.cat([features.s16.mean((1, 2)), features.s32.mean((1, 2))])
     return Patches(rows(fine), rows(coarse), embedding)
+
+
+def around(stage: Tensor, side: int) -> Tensor:
+    """Each patch as the mean of its surroundings, so many patches along a side."""
+    return avg_pool2d(stage, side, 1, side // 2, count_include_pad=False)
 
 
 def rows(stage: Tensor) -> Tensor:

@@ -1,7 +1,8 @@
 """A one-class detector with a head and a summary's machine on top that learned from operators' labels; all are fused.
 
-Both read frozen features of EfficientNet-Lite0, so that any one-class detector can be beneath them; a PatchCore that
-looks at frames in the same way shares its one forward pass.
+Where there were labels enough a fine-tuned tail of the backbone has a say, too. All of them read frozen features of
+EfficientNet-Lite0, so that any one-class detector can be beneath them; a PatchCore that looks at frames in the same
+way shares its one forward pass.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from workers.detectors.artefact import Artefact
 from workers.detectors.beneath import Packed, packed, unpacked
 from workers.detectors.calibration import anomaly_score, score_of
 from workers.detectors.detector import Calibration, Detector, Image, Prediction
-from workers.detectors.efficientnet_lite import PREPROCESSING, WEIGHTS_SHA256, Features
+from workers.detectors.efficientnet_lite import PREPROCESSING, S16_CHANNELS, WEIGHTS_SHA256, Features
 from workers.detectors.frame_features import Look, Looker
 from workers.detectors.frame_features import packed as rounded
 from workers.detectors.fusion import Fusion, probability
@@ -34,9 +35,12 @@ from workers.detectors.head_configuration import HeadConfiguration
 from workers.detectors.patchcore import PatchCore
 from workers.detectors.summary import cells_of
 from workers.detectors.summary_machine import SummaryMachine
+from workers.detectors.tail import Tails
+from workers.detectors.tail import restored as restored_tails
+from workers.detectors.tail_onnx import OnnxTails, TorchTails
 
 NG_THRESHOLD = 0.5
-HEAD, SUMMARY = "head.", "summary."
+HEAD, SUMMARY, TAIL = "head.", "summary.", "tail."
 
 
 @dataclass(frozen=True)
@@ -44,7 +48,7 @@ class Learned:
     """What training found out beside the weights; it stands in model.yaml."""
 
     fusion: Fusion
-    evidence: dict[str, float | int | bool]
+    evidence: dict[str, float | int | bool | None]
     f1_threshold: float
     """The anomaly_score with the best F1 to be expected of parts to come."""
 
@@ -55,6 +59,7 @@ class Judged(NamedTuple):
     logit: float  # the head's members' mean
     patches: NDArray[np.float32]  # (rows, columns), on the same scale
     margin: float  # the summary's
+    tail: float  # the fine-tuned members' mean logit; 0 without them
 
 
 class SupervisedDetector:
@@ -72,11 +77,13 @@ class SupervisedDetector:
         calibration: Calibration,
         created_at: str,
         looker: Looker,
+        tails: Tails | None = None,
     ) -> None:
         self.base, self.configuration, self.learned = base, configuration, learned
         self.calibration, self.created_at, self.looker = calibration, created_at, looker
         self.head = head.to(looker.backbone.device).eval().requires_grad_(False)
-        self.machine = machine.to(looker.backbone.device)
+        self.machine, self.tails = machine.to(looker.backbone.device), tails
+        self.tail_logits = served(tails, configuration.look, looker.backbone.device)
         self.image_size = max(base.image_size, configuration.image_size)
         self.version = sha256(
             f"{base.version} {artefact.weights_sha256(self.tensors())} {learned.fusion}".encode()
@@ -114,12 +121,14 @@ class SupervisedDetector:
         with torch.inference_mode():
             logits = self.head(inputs(same))
             margin = self.machine.margins(cells_of(same)[None])
-        return Judged(float(logits.image.mean()), logits.patches[0].mean(0).cpu().numpy(), float(margin))
+        tail = 0.0 if self.tail_logits is None else float(self.tail_logits(same.s16[None]))
+        return Judged(float(logits.image.mean()), logits.patches[0].mean(0).cpu().numpy(), float(margin), tail)
 
     def fused(self, below: Prediction, above: Judged) -> Prediction:
         fusion = self.learned.fusion
-        raw = float(fusion.raw(below.anomaly_score, above.logit, above.margin))
-        raw_map = fusion.raw(below.anomaly_map, fitting(above.patches, below.anomaly_map.shape), above.margin)
+        raw = float(fusion.raw(below.anomaly_score, above.logit, above.margin, above.tail))
+        patches = fitting(above.patches, below.anomaly_map.shape)
+        raw_map = fusion.raw(below.anomaly_map, patches, above.margin, above.tail)
         if not (np.isfinite(raw) and np.isfinite(raw_map).all()):
             raise ScoreInvalid(f"{self.name} {self.version} gave a raw score that is not a number: {raw}")
         anomaly = probability(raw)
@@ -133,7 +142,9 @@ class SupervisedDetector:
 
     def tensors(self) -> dict[str, Tensor]:
         head = {HEAD + name: tensor for name, tensor in self.head.state_dict().items()}
-        return head | {SUMMARY + name: tensor for name, tensor in self.machine.tensors.items()}
+        summary = {SUMMARY + name: tensor for name, tensor in self.machine.tensors.items()}
+        tails = {} if self.tails is None else {TAIL + name: one for name, one in self.tails.state_dict().items()}
+        return head | summary | tails
 
     def save(self, folder: Path) -> str:
         with packed(self.base, near=folder.parent) as base:
@@ -168,6 +179,7 @@ class SupervisedDetector:
         configuration = HeadConfiguration(**described["head"])
         learned = Learned(Fusion(**described["fusion"]), described["evidence"], described["f1_threshold"])
         base = unpacked(saved, described["base"], device)
+        tails = beneath_prefix(TAIL, saved.tensors)
         return cls(
             base,
             restored_head(configuration, saved.tensors),
@@ -177,7 +189,15 @@ class SupervisedDetector:
             saved.calibration,
             saved.created_at,
             looker_for(base, configuration.look, device),
+            restored_tails(tails) if tails else None,
         )
+
+
+def served(tails: Tails | None, look: Look, device: torch.device) -> OnnxTails | TorchTails | None:
+    if tails is None:
+        return None
+    side = look.image_size // 16
+    return OnnxTails(tails, (1, S16_CHANNELS, side, side)) if device.type == "cpu" else TorchTails(tails, device)
 
 
 def shares_look(base: Detector, look: Look) -> TypeGuard[PatchCore]:

@@ -18,6 +18,8 @@ from workers.detectors.patchcore import PatchCore, PatchCoreConfiguration
 from workers.detectors.patchcore_teaching import teach_features
 from workers.detectors.supervised import SupervisedDetector
 from workers.detectors.supervised_training import Floats, beneath, refit
+from workers.detectors.tail_configuration import TailConfiguration
+from workers.detectors.tail_training import Told
 
 FOLDS = 4
 
@@ -29,7 +31,9 @@ def teach(
     anomaly_rate: float | None = None,
     base: PatchCoreConfiguration | None = None,
     configuration: HeadConfiguration | None = None,
+    tail: TailConfiguration | None = None,
     seed: int = 0,
+    told: Told | None = None,
 ) -> SupervisedDetector:
     """Everything anew, without a forward pass; is_taught of the frames plays no part.
 
@@ -55,7 +59,9 @@ def teach(
         groups=groups,
         anomaly_rate=anomaly_rate,
         configuration=configuration or beneath(below),
+        tail=tail,
         seed=seed,
+        told=told,
     )
 
 

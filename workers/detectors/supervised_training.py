@@ -1,4 +1,4 @@
-"""Teaches a supervised detector: a head and a summary's machine from operators' labels, on top of a one-class detector.
+"""Teaches a supervised detector: head, summary and tail, from operators' labels, on top of a one-class detector.
 
 What they say is believed as far as labelled parts that were held out of their training bear it out. With few labels
 they do not: then the detector ranks and rejects exactly as the one beneath it.
@@ -9,16 +9,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.special import expit
+from torch import Tensor
 
 from storage.errors import InspectionFailed, TeachingFailed
 from workers.detectors import fusion_training
 from workers.detectors.calibration import calibrate, parts_needed, score_of
 from workers.detectors.detector import Calibration, Detector
+from workers.detectors.efficientnet_lite import build
 from workers.detectors.frame_features import Look
 from workers.detectors.fusion import Fusion
 from workers.detectors.head_configuration import HeadConfiguration
@@ -31,6 +34,11 @@ from workers.detectors.summary import cells_of, moments_of
 from workers.detectors.summary_machine import learn_machine
 from workers.detectors.summary_machine import out_of_fold as machine_out_of_fold
 from workers.detectors.supervised import Learned, SupervisedDetector, looker_for, shares_look
+from workers.detectors.tail import Tails, parted
+from workers.detectors.tail_configuration import TailConfiguration
+from workers.detectors.tail_training import Told, entered
+from workers.detectors.tail_training import out_of_fold as tail_out_of_fold
+from workers.detectors.tail_training import train as train_tails
 
 Floats = NDArray[np.float64]
 Truth = NDArray[np.bool_]
@@ -45,6 +53,7 @@ def fit(
     groups: Sequence[str] | None = None,
     anomaly_rate: float | None = None,
     configuration: HeadConfiguration | None = None,
+    tail: TailConfiguration | None = None,
     seed: int = 0,
     progress: Progress | None = None,
 ) -> SupervisedDetector:
@@ -61,7 +70,16 @@ def fit(
     looker = looker_for(base, configuration.look)
     frames = look(labelled, looker, progress)
     scores = scored(base, labelled, frames, configuration.look)
-    return refit(base, frames, scores, groups=groups, anomaly_rate=anomaly_rate, configuration=configuration, seed=seed)
+    return refit(
+        base,
+        frames,
+        scores,
+        groups=groups,
+        anomaly_rate=anomaly_rate,
+        configuration=configuration,
+        tail=tail,
+        seed=seed,
+    )
 
 
 def refit(
@@ -72,12 +90,15 @@ def refit(
     groups: Sequence[str] | None = None,
     anomaly_rate: float | None = None,
     configuration: HeadConfiguration | None = None,
+    tail: TailConfiguration | None = None,
     seed: int = 0,
+    told: Told | None = None,
 ) -> SupervisedDetector:
     """As `fit`, from features that were kept: no forward pass.
 
     scores: base's anomaly_score of each frame; of those it was taught from they may be anything. Not needed when base
     is a PatchCore that looks at whole frames as the configuration says: it scores the features.
+    told: how far the tail is, which takes most of the time where there are labels enough for one.
     """
     groups = [str(number) for number in range(len(frames))] if groups is None else groups
     check(frames, groups)
@@ -96,16 +117,50 @@ def refit(
     times = len(cells) // len(frames)
     machine = learn_machine(cells, np.tile(is_anomaly, times), [moments_of(cells)])
     margins = machine_out_of_fold(cells, np.tile(is_anomaly, times), np.tile(folds, times))[: len(frames)]
+    fine_tuned = tuned(frames, copies, groups, tail or TailConfiguration(), seed, told)
     truth, parts = is_anomaly[judging], [groups[place] for place in judging]
     weights = importance(truth, anomaly_rate)
     said = scores[judging], logits[judging], margins[judging]
+    heard = None if fine_tuned is None else fine_tuned.logits[judging]
     may_help = enough_good(truth, parts, base.calibration)
-    fusion, evidence = fusion_training.learn(*said, truth, weights, parts, seed, may_help=may_help)
-    raw = fusion.raw(*said)
+    fusion, evidence = fusion_training.learn(*said, truth, weights, parts, seed, may_help=may_help, tail=heard)
+    raw = fusion.raw(*said, 0.0 if heard is None else heard)
     calibration = calibrated(fusion, base, raw, truth, parts)
     learned = Learned(fusion, asdict(evidence), score_of(calibration, best_f1_threshold(raw, weights)))
     created_at = datetime.now(UTC).isoformat(timespec="seconds")
-    return SupervisedDetector(base, head, machine, configuration, learned, calibration, created_at, looker)
+    kept = fine_tuned.tails if fine_tuned is not None and fusion.tail_weight else None  # unheard it would cost time
+    return SupervisedDetector(base, head, machine, configuration, learned, calibration, created_at, looker, kept)
+
+
+class Tuned(NamedTuple):
+    tails: Tails
+    logits: Floats  # (images,), out of fold
+
+
+def tuned(
+    frames: Sequence[Seen],
+    copies: Sequence[Seen],
+    groups: Sequence[str],
+    configuration: TailConfiguration,
+    seed: int,
+    told: Told | None,
+) -> Tuned | None:
+    """The fine-tuned tails; None where there are too few labels for one."""
+    is_anomaly = np.array([one.is_anomaly for one in frames])
+    if not configuration.wanted(int((~is_anomaly).sum()), int(is_anomaly.sum())):
+        return None
+    entry, _ = parted(build())
+    sources = [entered(entry, stride_16(some)) for some in (frames, copies) if some]
+    folds = torch.from_numpy(fold_of_each(frames, groups, configuration.folds, seed))
+    with torch.random.fork_rng(devices=[]):
+        members = train_tails(sources, torch.from_numpy(is_anomaly), folds, configuration, seed, told)
+    logits = tail_out_of_fold(members, sources[0], folds).numpy().astype(np.float64)
+    return Tuned(Tails(entry, members).eval().requires_grad_(False), logits)
+
+
+def stride_16(frames: Sequence[Seen]) -> Tensor:
+    """(images, 112, h, w)."""
+    return torch.from_numpy(np.stack([one.features.s16 for one in frames]))
 
 
 def disturbed(frames: Sequence[Seen]) -> list[Seen]:

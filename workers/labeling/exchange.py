@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Final, Literal
 
@@ -72,6 +73,35 @@ def sample(label: ImageLabel, path: str, folder: Path, format: Format) -> Sample
         mask=mask,
         note=label.note,
     )
+
+
+def flattened(label: ImageLabel, format: Format) -> ImageLabel:
+    """The label as it comes back from this format: what there is no place for is not said."""
+    if format == "labelstudio":
+        return replace(label, shapes=tuple(replace(one, defect=label_studio.named(one.defect)) for one in label.shapes))
+    if format == "coco":
+        return label
+    canvas = drawn(label)
+    return replace(
+        label,
+        defects=tuple(name for name in label.defects[:1] if name != UNNAMED_DEFECT),
+        shapes=() if canvas is None else (Shape(RegionKind.MASK, mask=mask_bytes(canvas > 0)),),
+        note=label.note if format == "csv" else "",
+    )
+
+
+def says_no_more(row: ImageLabel, known: ImageLabel, format: Format) -> bool:
+    """Whether the row says nothing that is not known: in a format with one class and one mask, empty is not said."""
+    flat = flattened(known, format)
+    if format in TABLES:
+        return said(row) == said(flat)
+    told = ((row.defects, flat.defects), (row.shapes, flat.shapes), (row.note.split(), flat.note.split()))
+    return row.decision is flat.decision and all(not one or one == other for one, other in told)
+
+
+def said(label: ImageLabel) -> object:
+    """What makes two labels the same: what is said, not what the image is known to be."""
+    return label.decision, label.defects, label.shapes, label.note
 
 
 def read(path: Path, format: Format) -> Iterator[Row]:

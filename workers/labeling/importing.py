@@ -14,6 +14,7 @@ from storage.images import ImageStore
 from storage.label_models import Decision
 from storage.labeled_images import SeenImage
 from storage.resolution import RegionFacts, Resolution
+from workers.labeling.exchange import Format, says_no_more
 from workers.labeling.image_label import ImageLabel, Refusal, Shape, of_row
 from workers.labeling.queue import Queue
 
@@ -34,8 +35,11 @@ def export_labels(queue: Queue) -> list[ImageLabel]:
     return [of_row(queue.store, row) for row in rows]
 
 
-def import_labels(queue: Queue, person: str, rows: Iterable[ImageLabel | Refusal]) -> Imported:
-    """Each part for itself; several views of one part are one decision."""
+def import_labels(queue: Queue, person: str, rows: Iterable[ImageLabel | Refusal], format: Format) -> Imported:
+    """Each part for itself; several views of one part are one decision.
+
+    What says no more than is known changes nothing. format: of the rows, which tells what they have a place for.
+    """
     refused, labels = [], []
     for row in rows:
         refused.append(row) if isinstance(row, Refusal) else labels.append(row)
@@ -43,25 +47,29 @@ def import_labels(queue: Queue, person: str, rows: Iterable[ImageLabel | Refusal
         seen = labeled_images.seen(session, [label.sha256 for label in labels])
     known = {label.sha256: label for label in export_labels(queue)}
     parts: dict[UUID, list[ImageLabel]] = {}
-    unchanged = 0
+    same: set[str] = set()
     for label in labels:
         image = seen.get(label.sha256)
-        if image is None:
-            refused.append(Refusal(label.sha256, "no inspection on record saw this image"))
-        elif label.width and (label.width, label.height) != (image.width, image.height):
-            size = f"{label.width}x{label.height}"
-            refused.append(Refusal(label.sha256, f"given as {size}, recorded as {image.width}x{image.height}"))
-        elif said(known.get(label.sha256)) == said(label):
-            unchanged += 1
-        else:
+        if why := misfit(label, image):
+            refused.append(Refusal(label.sha256, why))
+        elif image:
+            held = known.get(label.sha256)
+            if held and says_no_more(label, held, format):
+                same.add(label.sha256)
+                label = held  # with all that is known of this view, should another one of the part say more
             parts.setdefault(image.inspection_id, []).append(label)
-    recorded = sum(import_part(queue, person, part, views, seen, refused) for part, views in parts.items())
-    return Imported(recorded, unchanged, refused)
+    changed = {part: views for part, views in parts.items() if not same.issuperset(view.sha256 for view in views)}
+    recorded = sum(import_part(queue, person, part, views, seen, refused) for part, views in changed.items())
+    return Imported(recorded, len(same), refused)
 
 
-def said(label: ImageLabel | None) -> object:
-    """What makes two labels the same: what is said, not what the image is known to be."""
-    return label and (label.decision, label.defects, label.shapes, label.note)
+def misfit(label: ImageLabel, image: SeenImage | None) -> str | None:
+    """Why the label fits no image on record."""
+    if image is None:
+        return "no inspection on record saw this image"
+    if label.width and (label.width, label.height) != (image.width, image.height):
+        return f"given as {label.width}x{label.height}, recorded as {image.width}x{image.height}"
+    return None
 
 
 def import_part(

@@ -70,16 +70,16 @@ def result(name: str, kind: str, value: dict[str, Any]) -> dict[str, Any]:
 
 
 def drawn(shape: Shape, label: ImageLabel) -> dict[str, Any]:
-    named = {TYPES[shape.kind]: [shape.defect or UNNAMED]}
+    labels = {TYPES[shape.kind]: [shape.defect or UNNAMED]}
     if shape.mask is not None:
-        return {"format": "rle", "rle": runs_of(decode(shape.mask)), **named}
+        return {"format": "rle", "rle": runs_of(decode(shape.mask)), **labels}
     assert shape.points is not None  # what is not a mask has corners
     across, down = 100 / label.width, 100 / label.height
     if shape.kind is RegionKind.BOX:
         x, y, width, height = frame_of(shape.points)
         place = {"x": x * across, "y": y * down, "width": width * across, "height": height * down}
-        return {**place, "rotation": 0, **named}
-    return {"points": [[x * across, y * down] for x, y in shape.points], **named}
+        return {**place, "rotation": 0, **labels}
+    return {"points": [[x * across, y * down] for x, y in shape.points], **labels}
 
 
 def read(folder: Path) -> Iterator[ImageLabel | Refusal]:
@@ -111,10 +111,15 @@ def label_of(folder: Path, one: dict[str, Any]) -> ImageLabel:
     )
 
 
+def named(defect: str | None) -> str | None:
+    """A region must have a label there: this one stands for none."""
+    return None if defect == UNNAMED else defect
+
+
 def shape_of(row: dict[str, Any], width: int, height: int) -> Shape:
     kind = next(kind for kind, name in TYPES.items() if name == row["type"])
     value, name = row["value"], row["value"][row["type"]][0]
-    defect = None if name == UNNAMED else name
+    defect = named(name)
     if kind is RegionKind.MASK:
         return Shape(kind, defect, mask=mask_bytes(brush_of(value["rle"], width, height)))
     if kind is RegionKind.POLYGON:

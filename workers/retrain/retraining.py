@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any, Final
@@ -25,6 +26,7 @@ from workers.detectors.patchcore import PatchCore
 from workers.detectors.supervised import SupervisedDetector
 from workers.detectors.supervised_teaching import teach
 from workers.detectors.supervised_training import refit
+from workers.detectors.tail_configuration import TailConfiguration
 from workers.retrain.looking import Looking
 from workers.retrain.material import Material
 from workers.retrain.run import Run
@@ -50,7 +52,7 @@ def retrained(champion: Detector, material: Material, recipe: Mapping[str, Any],
     both = min(len(material.good_parts()), len(material.bad_parts())) >= LEAST_GROUPS_OF_A_CLASS
     if both and isinstance(base, PatchCore) and base.eye.look is not None:
         try:
-            return everything_anew(base, material, run)
+            return everything_anew(base, material, run, fine_tuning(recipe))
         except TeachingFailed as error:  # too few good parts to hold some out: the memory stays as it is
             logger.info("not everything is learned anew: %s", error)
     new = refreshing(material.good_parts(), KEPT_GOOD if both else 0, run.row.seed)
@@ -68,21 +70,40 @@ def retrained(champion: Detector, material: Material, recipe: Mapping[str, Any],
                 f"needs a good part, a head at least {LEAST_GROUPS_OF_A_CLASS} of each kind"
             )
         return Retrained(base, "; ".join(made), known)
-    detector = with_head(base, material, run)
-    made.append(f"head from {len(material.items)} images, {heard(detector)}")
+    detector = with_head(base, material, run, fine_tuning(recipe))
+    made.append(f"head{and_tail(detector)} from {len(material.items)} images, {heard(detector)}")
     return Retrained(detector, "; ".join(made), known)
 
 
-def everything_anew(base: PatchCore, material: Material, run: Run) -> Retrained:
-    """Memory, head and thresholds from all labels and known-good images; each good part is judged by a memory without
-    it, so that none has to be kept back."""
+def fine_tuning(recipe: Mapping[str, Any]) -> TailConfiguration:
+    return TailConfiguration(least_labels=recipe["retrain"]["fine_tune_from"])
+
+
+def everything_anew(base: PatchCore, material: Material, run: Run, tail: TailConfiguration) -> Retrained:
+    """Memory, head, tail and thresholds from all labels and known-good images; each good part is judged by a memory
+    without it, so that none has to be kept back."""
     looking = Looking(base, material, run.cache, run.plan.device)
     frames = [looking.seen(item) for item in counted(material, run)]
     run.note(progress=1.0, detail=f"learning from {len(frames)} images")
-    detector = teach(frames, groups=material.groups, base=base.configuration, seed=run.row.seed)
+    detector = teach(
+        frames,
+        groups=material.groups,
+        base=base.configuration,
+        tail=tail,
+        seed=run.row.seed,
+        told=partial(tell_tuning, run),
+    )
     good = frozenset(item.sha256 for item in material.items if not item.is_anomaly)
-    made = f"memory of {len(good)} good images; head from {len(frames)} images, {heard(detector)}"
+    made = f"memory of {len(good)} good images; head{and_tail(detector)} from {len(frames)} images, {heard(detector)}"
     return Retrained(detector, made, good)
+
+
+def tell_tuning(run: Run, share: float) -> None:
+    run.progress(round(100 * share), 100, f"fine-tuning the backbone: {share:.0%}")
+
+
+def and_tail(detector: SupervisedDetector) -> str:
+    return "" if detector.tails is None else " and fine-tuned backbone"
 
 
 def heard(detector: SupervisedDetector) -> str:
@@ -141,7 +162,7 @@ def told(features: FrameFeatures, number: int, progress: Callable[[int], None]) 
     return features
 
 
-def with_head(base: Detector, material: Material, run: Run) -> SupervisedDetector:
+def with_head(base: Detector, material: Material, run: Run, tail: TailConfiguration) -> SupervisedDetector:
     """A head that learned from every labelled image, those the memory knows among them; from kept features."""
     looking = Looking(base, material, run.cache, run.plan.device)
     learned_from = [looking.lesson(item) for item in counted(material, run)]
@@ -152,7 +173,9 @@ def with_head(base: Detector, material: Material, run: Run) -> SupervisedDetecto
         np.array([score for _, score in learned_from]),
         groups=material.groups,
         configuration=looking.configuration,
+        tail=tail,
         seed=run.row.seed,
+        told=partial(tell_tuning, run),
     )
 
 

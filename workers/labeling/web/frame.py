@@ -15,6 +15,7 @@ from workers.labeling.web.words import COOKIE, WORDS, Words, language_of
 
 PERSON_HEADER: Final = "x-adline-person"  # set by the line's web port, which is the only way here
 WRITERS: Final = ("operator", "engineer", "admin")
+MODEL_READERS: Final = ("engineer", "auditor", "admin")  # the web port refuses the page to everybody else
 THEME_COOKIE: Final = "adline_theme"
 THEMES: Final = {"light": False, "dark": True}
 
@@ -33,6 +34,11 @@ class Visitor:
     @property
     def decides(self) -> bool:
         return self.role in WRITERS
+
+    @property
+    def pages(self) -> tuple[str, ...]:
+        """The pages that are for them."""
+        return ("queue", "line", "models") if self.role in MODEL_READERS else ("queue", "line")
 
     @property
     def words(self) -> Words:
@@ -56,7 +62,7 @@ def frame(visitor: Visitor, line: str, page: str) -> Iterator[None]:
     ui.dark_mode(visitor.theme)
     with ui.element("header").classes("bar"):
         ui.label(line).classes("bar-line")
-        for name in ("queue", "line", "models"):
+        for name in visitor.pages:
             link = ui.link(words[name], f"/{name}").classes("bar-page")
             if name == page:
                 link.props("aria-current=page")

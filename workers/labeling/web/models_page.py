@@ -1,4 +1,4 @@
-"""Model versions and their deployments: everybody sees them, engineers deploy and roll back."""
+"""Model versions and their deployments: engineers see them, deploy and roll back; auditors see them."""
 
 from __future__ import annotations
 

@@ -122,7 +122,7 @@ class LinePage {
     this.find(".tiles")[group === "state" ? "prepend" : "append"](...made);
   }
 
-  station({ station, verdicts, parts_per_minute, escapes, false_rejects }) {
+  station({ station, verdicts, parts_per_minute, escapes, false_rejects, good_in_review }) {
     const total = VERDICTS.reduce((sum, name) => sum + verdicts[name], 0) || 1;
     const bar = element("div", "shares", VERDICTS.filter((name) => verdicts[name]).map((name) => {
       const share = element("i", name);
@@ -133,6 +133,7 @@ class LinePage {
     return element("article", "", [
       element("h2", "", [element("b", "", station), ` ${parts_per_minute} / min`]), bar, counts,
       this.rate("escapes", escapes), this.rate("false_rejects", false_rejects),
+      this.rate("good_in_review", good_in_review),
     ]);
   }
 
@@ -140,8 +141,9 @@ class LinePage {
     const percent = (share) => `${(100 * share).toFixed(1)} %`;
     const said = rate
       ? [
-          element("strong", "", percent(rate.found / rate.decided)),
-          " " + this.words.interval.replace("{low}", percent(rate.low)).replace("{high}", percent(rate.high)),
+          element("strong", "", percent(rate.share)),
+          rate.low == null ? "" :
+            " " + this.words.interval.replace("{low}", percent(rate.low)).replace("{high}", percent(rate.high)),
           element("small", "", this.words.of_decided.replace("{found}", rate.found).replace("{decided}", rate.decided)),
         ]
       : [element("small", "", this.words.no_sample)];

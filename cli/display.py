@@ -11,6 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 from rich.text import Text
 
+from cli.status import dead_words, queue_words
 from orchestrator.configuration import Loaded
 
 if TYPE_CHECKING:
@@ -67,6 +68,7 @@ class Display:
         yield Text()
         yield self.verdicts(health)
         yield from map(Text, training(health))
+        yield from self.waiting(health)
         if not self.final:
             yield Text()
             yield self.workers(health)
@@ -101,6 +103,13 @@ class Display:
             bar = Progress(TextColumn("{task.description}"), BarColumn(40), MofNCompleteColumn())
             bar.add_task("on record", total=self.parts, completed=min(health.tally["parts"], self.parts))
             yield bar
+
+    def waiting(self, health: LineHealth) -> Iterator[Text]:
+        """What waits for people: reviews, and events that were set aside."""
+        if health.queue and not self.final:
+            yield Text(f"  {queue_words(health.queue)}", style="yellow" if health.queue["overdue"] else "")
+        if health.dead_letters:
+            yield Text(f"  {dead_words(health.dead_letters)}", style="yellow")
 
     def verdicts(self, health: LineHealth) -> Table:
         tally = health.tally

@@ -31,7 +31,12 @@ CALM_SECONDS = 4.0  # the worker looks once a second whether the last labels are
 
 def start(
     config: ConfigOption = None,
-    parts: Annotated[int, typer.Option(min=0, help="Stop after so many inspections are on record; 0 is never.")] = 0,
+    parts: Annotated[
+        int,
+        typer.Option(
+            min=0, help="Stop after so many inspections are on record; 0 is never. Exit code 1 when one was lost."
+        ),
+    ] = 0,
     port: Annotated[int | None, typer.Option(help="Web port instead of server.port.")] = None,
     host: Annotated[str | None, typer.Option(help="Address to listen on instead of server.host.")] = None,
     oracle: Annotated[
@@ -52,6 +57,8 @@ def start(
         typer.echo(json.dumps(summary, default=str))
     else:
         typer.echo(in_words(summary, loaded.home))
+    if parts and (summary["lost"] or summary["duplicated"]):
+        raise typer.Exit(1)
 
 
 def settings_of(config: Path | None, options: dict[str, Any], oracle: bool) -> Loaded:

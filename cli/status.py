@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -46,13 +46,26 @@ def running_in_words(shown: dict[str, Any]) -> Iterator[str]:
     yield f"{shown['parts']} parts in {shown['uptime_seconds']:.0f} s: {counts(shown['verdicts'])}"
     yield f"{shown['parts_per_minute']:g} parts/min, latency p50 {ms(latency['p50'])}, p99 {ms(latency['p99'])}"
     if queue := shown.get("queue"):
-        yield f"queue: {queue['open']} open, {queue['leased']} being decided, {queue['overdue']} overdue"
+        yield queue_words(queue)
+    if dead := shown["dead_letters"]:
+        yield dead_words(dead)
     for worker in shown["workers"]:
         yield with_detail(f"{worker['name']}: {worker['state']}", worker["detail"])
+    for name, found in shown["stations"].items():
+        if not found["ok"]:
+            yield f"{name}: {found['detail']}"
     for service in shown["services"]:
         yield f"{service['name']}: {service['text']}"
     disk = shown["disk"]
     yield f"disk: {disk['free_bytes'] >> 20} MiB free at {disk['path']}"
+
+
+def queue_words(queue: Mapping[str, Any]) -> str:
+    return f"queue: {queue['open']} open, {queue['leased']} being decided, {queue['overdue']} overdue"
+
+
+def dead_words(count: int) -> str:
+    return f"dead letters: {count} set aside; `adline dlq list` tells why, `adline dlq replay` brings them back"
 
 
 def stopped_in_words(shown: dict[str, Any]) -> Iterator[str]:

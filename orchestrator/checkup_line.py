@@ -28,6 +28,7 @@ from orchestrator.running import running_line
 from orchestrator.settings import Settings
 from orchestrator.station import ElpvCamera, FolderCamera
 from orchestrator.valkey import EmbeddedValkey, valkey_binary
+from orchestrator.wants import unmet, wants
 from orchestrator.weights import named_weights
 from storage.auditor import available
 from storage.database import Database
@@ -75,6 +76,7 @@ def checks_of(loaded: Loaded) -> list[tuple[str, Check]]:
         ("web port", partial(web_port, loaded)),
         ("user", partial(machine.user, home)),
         ("gpu", partial(machine.graphics, settings.inference.device)),
+        ("reserved", partial(reserved, settings)),
         ("redis", partial(redis, loaded)),
         ("postgres", partial(postgres, loaded)),
         ("records", partial(on_record, loaded)),
@@ -188,6 +190,20 @@ def port_trouble(host: str, port: int) -> str | None:
     except OSError as error:
         return "another program uses it" if error.errno == errno.EADDRINUSE else str(error.strerror or error)
     return None
+
+
+def reserved(settings: Settings) -> Iterator[Finding]:
+    """What stages want of Ray; what the machines of a cluster have is asked at the start."""
+    wanted = wants(settings)
+    if not wanted or settings.ray.address:
+        words = f"compared with the cluster at {settings.ray.address} at the start" if wanted else "nothing"
+        yield ok("reserved", words)
+        return
+    problems = unmet(wanted, [machine.reservable()])
+    for problem in problems:
+        yield failed("reserved", problem, "lower or unset it, or name a cluster that has it (ray.address)")
+    if not problems:
+        yield ok("reserved", "; ".join(map(str, wanted)))
 
 
 def runnable(program: Path) -> str:

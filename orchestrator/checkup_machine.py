@@ -140,9 +140,18 @@ def open_files() -> Iterator[Finding]:
         yield (failed if soft < TOO_FEW_FILES else warning)("open files", f"{words} (hard limit {hard})", mend)
 
 
-def graphics(device: str) -> Iterator[Finding]:
+def graphics_cards() -> list[str]:
     """Seen without importing torch: the driver leaves a trace in the system."""
-    visible = sorted(str(path) for path in Path("/dev").glob("nvidia[0-9]*"))
+    return sorted(str(path) for path in Path("/dev").glob("nvidia[0-9]*"))
+
+
+def reservable() -> dict[str, float]:
+    """What Ray will count on this machine, at most; custom resources are those of a cluster."""
+    return {"CPU": float(os.cpu_count() or 1), "GPU": float(len(graphics_cards()))}
+
+
+def graphics(device: str) -> Iterator[Finding]:
+    visible = graphics_cards()
     if visible:
         yield ok("gpu", ", ".join(visible))
     elif device.startswith("cuda"):

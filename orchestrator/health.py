@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -46,6 +46,10 @@ class LineHealth:
     services: Sequence[ServiceState]
     disk: DiskHealth
     tally: dict[str, Any]
+    queue: Mapping[str, Any] | None = None
+    """Reviews that wait, as they last were; None while Postgres does not say."""
+    dead_letters: int | None = None
+    """Events that were set aside; None while Redis does not say."""
 
     def checks(self) -> dict[str, dict[str, Any]]:
         """Each check of /readyz by name: whether it holds, and why not."""
@@ -55,7 +59,26 @@ class LineHealth:
             words = f"{worker.state}: {worker.detail}" if worker.detail else worker.state
             found[worker.name] = check(worker.healthy, words)
         found["model"] = self.model_check()
+        found["cameras"] = self.camera_check()
+        return found | self.station_checks()
+
+    def station_checks(self) -> dict[str, dict[str, Any]]:
+        """Each camera, and each station's triggers where adline makes them."""
+        found: dict[str, dict[str, Any]] = {}
+        for worker in self.workers:
+            station = worker.name.removeprefix("capture-")
+            away = "" if worker.answers else f"unknown: {worker.name} is {worker.state}"
+            for camera, facts in worker.facts.get("cameras", {}).items():
+                found[f"camera {station}/{camera}"] = check(camera_up(worker, facts), away or camera_words(facts))
+            if (trouble := worker.facts.get("trigger_trouble")) is not None:
+                found[f"trigger {station}"] = check(not (away or trouble), away or trouble or "running")
         return found
+
+    def camera_check(self) -> dict[str, Any]:
+        """Parts can be inspected at one station at least."""
+        cameras = [found for name, found in self.station_checks().items() if name.startswith("camera ")]
+        up = sum(found["ok"] for found in cameras)
+        return check(up > 0, f"{up} of {len(cameras)} up" if cameras else "no camera is open yet")
 
     def model_check(self) -> dict[str, Any]:
         loaded = {k: v for worker in self.workers for k, v in worker.facts.get("models", {}).items()}
@@ -66,14 +89,15 @@ class LineHealth:
     def ready(self) -> bool:
         checks = self.checks()
         # Parts are inspected without the operator's pages: that they are away is shown, and holds nothing up.
-        aside = {worker.name for worker in self.workers if worker.stage in ASIDE}
+        # One lost camera holds up its own station alone.
+        aside = {worker.name for worker in self.workers if worker.stage in ASIDE} | self.station_checks().keys()
         return bool(self.workers) and all(one["ok"] for name, one in checks.items() if name not in aside)
 
     @property
     def state(self) -> str:
-        """starting, running, or held with something that does not work."""
+        """starting, running, degraded when a station cannot, or held with something that does not work."""
         if self.ready:
-            return "running"
+            return "running" if all(one["ok"] for one in self.station_checks().values()) else "degraded"
         held = any(worker.state == "held" for worker in self.workers) or not self.disk.healthy
         return "held" if held else "starting" if self.uptime_seconds < 60 else "degraded"
 
@@ -89,7 +113,20 @@ class LineHealth:
             "workers": [asdict(worker) for worker in self.workers],
             "services": [asdict(state) for state in self.services],
             "disk": asdict(self.disk),
+            "stations": self.station_checks(),
+            "dead_letters": self.dead_letters,
         }
+
+
+def camera_up(worker: WorkerHealth, facts: Mapping[str, str]) -> bool:
+    return worker.answers and facts["state"] == "up"
+
+
+def camera_words(facts: Mapping[str, str]) -> str:
+    if facts["state"] == "up":
+        return "up"
+    since = f" since {facts['since']:.19}" if "since" in facts else ""
+    return f"{facts['state']}{since}: {facts.get('last_error', 'no frame yet')}"
 
 
 def check(holds: bool, detail: str) -> dict[str, Any]:

@@ -19,14 +19,18 @@ from uuid import UUID
 from orchestrator.alone import alone
 from orchestrator.background import Entered
 from orchestrator.configuration import Loaded
+from orchestrator.counting import Counting
 from orchestrator.doorkeeper import signs_in_by_itself
 from orchestrator.folders import private_folder, secret
+from orchestrator.glance import Glance
 from orchestrator.health import LineHealth, disk_health
 from orchestrator.leftovers import forget, record_children, sweep
 from orchestrator.lock import line_lock
+from orchestrator.logs import last_words
 from orchestrator.monitor import Service, ServiceMonitor
 from orchestrator.pipeline import STAGES, TEACHER
 from orchestrator.plan import Place, tasks, teach_task
+from orchestrator.queue_routes import rules
 from orchestrator.running import announced
 from orchestrator.secret import masked_all
 from orchestrator.services import Services, services
@@ -34,12 +38,13 @@ from orchestrator.settings import Settings
 from orchestrator.supervisor import Supervisor, Task
 from orchestrator.tally import Tally
 from orchestrator.users import make_first_admin
+from orchestrator.wants import unmet, wants
 from orchestrator.web import listen, serve
 from orchestrator.weights import missing_weights
 from storage import records
 from storage.code_version import code_version
 from storage.database import Database, migrate
-from storage.errors import DatabaseUnavailable, ModelError, ServiceFailed, TeachingFailed
+from storage.errors import DatabaseUnavailable, ModelError, ServiceFailed, SettingsError, TeachingFailed
 from storage.events import FrameCaptured, InspectionDecided, PartTriggered, new_id
 from storage.model_files import check_model
 from storage.stream import EventLog
@@ -48,6 +53,7 @@ logger = logging.getLogger(__name__)
 
 DRAIN_SECONDS = 3.0  # with the others: an orderly stop, Ray and services included, takes less than 10 s
 STOP_SECONDS = 1.5
+RESTARTS = 2  # a worker that died more often while the line starts will not live
 CHILDREN_SECONDS = 5.0
 COUNT_SECONDS = 2.0
 RAY_FOLDER_CHARACTERS = 40  # Ray puts about 65 more into its sockets' paths, of which there may be 107
@@ -75,6 +81,7 @@ class Line:
         self.database, self.log = ground.database, ground.log
         self.services, self.monitor, self.supervisor = ground.services, ground.monitor, supervisor
         self.tally = Tally()
+        self.glance = Glance(self.log, Counting(lambda: self.database, rules(self.settings.labeling).ageing))
         self.is_demo, self.console_token = loaded.is_demo, secrets.token_urlsafe(32)
         self.started_at = time.monotonic()
         self.stopping = threading.Event()
@@ -108,6 +115,8 @@ class Line:
             services=self.monitor.states(),
             disk=disk_health(self.place.images, self.settings.images.minimum_free_megabytes << 20),
             tally=self.tally.shown(),
+            queue=self.glance.queue,
+            dead_letters=self.glance.dead_letters,
         )
 
     def every_second(self) -> None:
@@ -241,8 +250,10 @@ def line(loaded: Loaded, options: Options, say: Callable[[str], None] = say_noth
         refuse_missing_weights(settings, home / "models", starting)
         stack.callback(supervisor.shutdown)
         supervisor.connect()
+        refuse_unmet_wants(settings, supervisor, options.tell)
         say("bringing the records' schema up to date")
         up = Line(loaded, starting.result(), supervisor)
+        stack.enter_context(up.glance.looking())
         stack.callback(up.stop_workers)
         if port:
             open_door(up, options)
@@ -270,6 +281,19 @@ def refuse_missing_weights(settings: Settings, models: Path, starting: Entered[G
         raise untaught[0]
 
 
+def refuse_unmet_wants(settings: Settings, supervisor: Supervisor, tell: Callable[[str], None]) -> None:
+    """A worker that Ray can never place is told now: the line would wait for it without end.
+
+    A cluster may lack a station's machine for a while: the other stations inspect meanwhile, and it is said to be away.
+    """
+    wanted, machines = wants(settings), supervisor.machines()
+    refused = [want for want in wanted if settings.ray.address is None or want.stage != STAGES[0].name]
+    if problems := unmet(refused, machines):
+        raise SettingsError(problems)
+    for problem in unmet(wanted, machines):
+        tell(f"{problem}: waited for, while other stations inspect")
+
+
 def bring_up(up: Line, options: Options, say: Callable[[str], None]) -> None:
     """Capture starts last, when there is a model; what is slow to import starts while it is taught."""
     settings, place = up.settings, up.place
@@ -288,7 +312,10 @@ def bring_up(up: Line, options: Options, say: Callable[[str], None]) -> None:
 def wait_loaded(up: Line, say: Callable[[str], None]) -> None:
     """Parts that are triggered before the model is loaded would only wait, and spoil the line's latency."""
     while not up.health().model_check()["ok"]:
-        waiting = next((one for one in up.supervisor.health() if one.stage == "inference" and one.detail), None)
+        workers = [one for one in up.supervisor.health() if one.stage == "inference"]
+        if dying := next((one for one in workers if one.restarts > RESTARTS), None):
+            raise ModelError(f"{dying.name} died {dying.restarts} times: {why_it_died(up.place.logs, dying.name)}")
+        waiting = next((one for one in workers if one.detail), None)
         say(f"loading the model: {waiting.detail}" if waiting else "loading the model")
         up.mend()
         time.sleep(0.1)
@@ -345,12 +372,19 @@ def teach(up: Line, recipes: list[str], say: Callable[[str], None]) -> None:
             raise TeachingFailed(health.detail)
         if health.state == "done":
             break
-        if health.restarts > 2:
-            raise TeachingFailed(f"teaching died {health.restarts} times: see {up.place.logs / 'teach.jsonl'}")
+        if health.restarts > RESTARTS:
+            raise TeachingFailed(f"teaching died {health.restarts} times: {why_it_died(up.place.logs, health.name)}")
         up.mend()
         say(f"teaching {health.detail}" if health.detail else "teaching")
         time.sleep(0.1)
     up.supervisor.stop_stage(TEACHER.name, STOP_SECONDS)
+
+
+def why_it_died(logs: Path, name: str) -> str:
+    """The worker's last words; one that was killed, as by a system without memory, had none."""
+    file = logs / f"{name}.jsonl"
+    words = last_words(file)
+    return f"{words} (see {file})" if words else f"see {file}"
 
 
 def ray_token(home: Path) -> Path:

@@ -17,6 +17,7 @@ from typing import IO
 
 FILE_BYTES = 20 << 20
 FILES_KEPT = 5
+LAST_LINES = 200
 INSPECTION = re.compile(r"\binspection ([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})")
 
 
@@ -70,6 +71,20 @@ def log_to_file(path: Path, worker: str, level: int = logging.INFO) -> None:
     handler.setFormatter(JsonLines(worker))
     logging.basicConfig(level=level, handlers=[handler], force=True)
     logging.captureWarnings(True)
+
+
+def last_words(file: Path) -> str:
+    """What the process that logs there last died of, in one line; empty when it did not say."""
+    try:
+        lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return ""
+    for line in reversed(lines[-LAST_LINES:]):
+        with suppress(ValueError, TypeError):
+            row = json.loads(line)
+            if row["level"] == "CRITICAL":
+                return str(row.get("traceback") or row["message"]).splitlines()[-1]
+    return ""
 
 
 @contextmanager

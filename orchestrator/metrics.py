@@ -10,7 +10,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from orchestrator.counting import Counting
-from orchestrator.health import LineHealth
+from orchestrator.health import LineHealth, camera_up
 from orchestrator.tally import BUCKETS, Tally
 from storage import records
 from storage.errors import DatabaseUnavailable, StreamUnavailable
@@ -50,7 +50,7 @@ class LineMetrics:
         for worker in self.line_health.workers:
             station = worker.name.removeprefix("capture-")
             for camera, facts in worker.facts.get("cameras", {}).items():
-                up.add_metric([station, camera], float(facts["state"] == "up"))
+                up.add_metric([station, camera], float(camera_up(worker, facts)))
             for camera, counted in worker.facts.get("triggers", {}).items():
                 triggers.add_metric([station, camera], counted["triggers"])
                 frames.add_metric([station, camera], counted["frames"])

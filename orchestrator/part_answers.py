@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -90,6 +90,13 @@ class Latency(BaseModel):
     p99: float | None
 
 
+class Check(BaseModel):
+    """Whether something is as it should be, and how it is."""
+
+    ok: bool
+    detail: str
+
+
 class LineStatus(BaseModel):
     """The line as it runs: `facts` of a worker are its own."""
 
@@ -107,4 +114,6 @@ class LineStatus(BaseModel):
     workers: Sequence[WorkerHealth]
     services: Sequence[ServiceState]
     disk: DiskHealth
+    stations: Mapping[str, Check] = Field(description="Each camera, and the triggers that the line makes itself.")
+    dead_letters: int | None = Field(description="Events that were set aside; not set while Redis does not answer.")
     queue: QueueCounts | None = Field(description="Not set while the database does not answer.")

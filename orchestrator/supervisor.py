@@ -94,8 +94,25 @@ class WorkerHealth:
     facts: Mapping[str, Any] = field(default_factory=dict)
 
     @property
+    def answers(self) -> bool:
+        """Whether what it said of itself is of now."""
+        return self.state not in ("starting", "restarting", "silent")
+
+    @property
     def healthy(self) -> bool:
         return self.state in ("running", "done", "stopped")
+
+
+@dataclass(frozen=True)
+class Question:
+    """How a worker is: asked, and not answered yet."""
+
+    reference: Any
+    asked_at: float
+
+    @property
+    def age_seconds(self) -> float:
+        return time.monotonic() - self.asked_at
 
 
 class OfferedFrames:
@@ -209,12 +226,16 @@ class Supervisor:
         hot_frames: int,
         temporary: Path | None = None,
         token: Path | None = None,
+        stalled_seconds: float = STALLED_SECONDS,
     ) -> None:
         self.logs, self.address, self.hot_frames = logs, address, hot_frames
+        self.stalled_seconds = stalled_seconds
         self.object_store_bytes, self.temporary, self.token = object_store_bytes, temporary, token
         self.actors: dict[str, Any] = {}
         self.tasks: dict[str, Task] = {}
         self.healths: dict[str, WorkerHealth] = {}
+        self.questions: dict[str, Question] = {}
+        self.living: set[str] = set()  # whose process has answered, and is not known to have ended since
         self.watching = threading.Event()
         self.lock = threading.Lock()
         self.ray_in_use = threading.Lock()
@@ -245,6 +266,13 @@ class Supervisor:
             children = psutil.Process().children()
             self.servers = [ProcessMark.of(one, one.name()) for one in children if one.name() in RAY_SERVERS]
 
+    def machines(self) -> list[dict[str, float]]:
+        """What each machine has in all, as Ray counts it: CPU, GPU, and custom resources."""
+        import ray
+
+        nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]  # Ray's own
+        return [dict(node["Resources"]) for node in nodes if node["Alive"]]
+
     def lost(self) -> str | None:
         """Which of Ray's own processes has ended: its workers end with it, and no new ones are started."""
         return next((mark.what for mark in self.servers if mark.process() is None), None)
@@ -258,7 +286,7 @@ class Supervisor:
             self.connect()
             with self.lock:
                 tasks = [self.tasks[name] for name in self.actors]
-                self.actors, self.tasks = {}, {}
+                self.actors, self.tasks, self.questions, self.living = {}, {}, {}, set()
             self.start(tasks)
 
     def actor(self, plain: type, max_concurrency: int, **options: Any) -> Any:
@@ -297,49 +325,98 @@ class Supervisor:
 
     def watch_loop(self, also: Callable[[], None]) -> None:
         while not self.watching.wait(CHECK_SECONDS):
-            with self.ray_in_use:
-                self.check()
-            also()
+            for step in (self.check_alone, also):
+                try:
+                    step()
+                except Exception:  # nobody else looks after the workers: what one round stumbles over ends no other
+                    logger.exception("a round of watching the workers failed")
+
+    def check_alone(self) -> None:
+        with self.ray_in_use:
+            self.check()
 
     def check(self) -> None:
-        """Ask all at once; one that does not answer keeps its last word and is said to be away."""
+        """Ask all at once, but nobody who still owes an answer: one that has no place yet would pile them up."""
         import ray
 
         with self.lock:
-            asked = {name: actor.health.remote() for name, actor in self.actors.items()}
-        if asked:
-            ray.wait(list(asked.values()), num_returns=len(asked), timeout=ANSWER_SECONDS)
-        for name, reference in asked.items():
-            self.note(name, self.answer(reference))
+            for name, actor in self.actors.items():
+                if name not in self.questions:
+                    self.ask(name, actor)
+            questions = dict(self.questions)
+        recent = [one.reference for one in questions.values() if one.age_seconds < ANSWER_SECONDS]
+        if recent:
+            ray.wait(recent, num_returns=len(recent), timeout=ANSWER_SECONDS)
+        for name, question in questions.items():
+            self.hear(name, question)
 
-    def answer(self, reference: Any) -> dict[str, Any] | None:
-        import ray
+    def ask(self, name: str, actor: Any) -> None:
         from ray.exceptions import RayError
 
         try:
-            found: dict[str, Any] = ray.get(reference, timeout=0)
-        except RayError:  # dead, restarting or busy being born
-            return None
-        return found
+            self.questions[name] = Question(actor.health.remote(), time.monotonic())
+        except RayError as error:  # too many calls wait for it: its own health and its frames
+            logger.warning("%s: cannot be asked how it is: %s", name, error)
 
-    def note(self, name: str, answer: dict[str, Any] | None) -> None:
+    def hear(self, name: str, question: Question) -> None:
+        """Take what it says. What has died is started again by Ray; what lives and says nothing is replaced."""
+        import ray
+        from ray.exceptions import GetTimeoutError, RayError
+
+        try:
+            answer: dict[str, Any] = ray.get(question.reference, timeout=0)
+        except GetTimeoutError:
+            self.note_silence(name, question.age_seconds)
+        except RayError:  # dead, or being born again
+            if self.settle(name, question):
+                self.note_death(name)
+        else:
+            if self.settle(name, question):
+                self.note(name, answer)
+
+    def settle(self, name: str, question: Question) -> bool:
+        """The question is answered; False when another thread, or a stop, was first."""
+        with self.lock:
+            return self.questions.get(name) is question and bool(self.questions.pop(name))
+
+    def note_silence(self, name: str, seconds: float) -> None:
+        with self.lock:
+            before = self.healths.get(name)
+            if before is None or name not in self.living or seconds < ANSWER_SECONDS:
+                return
+            self.healths[name] = replace(before, state="silent", detail=f"no answer for {seconds:.0f} s")
+        if seconds > self.stalled_seconds:
+            self.replace_stalled(name, "it does not answer and has not for", seconds)
+
+    def note_death(self, name: str) -> None:
+        with self.lock:
+            self.living.discard(name)
+            if before := self.healths.get(name):
+                self.healths[name] = replace(before, state="restarting" if before.pid else "starting", detail="")
+
+    def note(self, name: str, answer: dict[str, Any]) -> None:
         with self.lock:
             before = self.healths.get(name)
             if before is None:
                 return
-            if answer is None:
-                self.healths[name] = replace(before, state="restarting" if before.pid else "starting", detail="")
-                return
             restarts = before.restarts + (1 if before.pid and answer["pid"] != before.pid else 0)
             self.healths[name] = now_is = replace(before, **answer, restarts=restarts)
-        if now_is.beat_age_seconds > STALLED_SECONDS and now_is.state not in LONG_STATES:
-            self.replace_stalled(now_is)
+            self.living.add(name)
+        if now_is.beat_age_seconds > self.stalled_seconds and now_is.state not in LONG_STATES:
+            self.replace_stalled(name, "its loop has been stuck for", now_is.beat_age_seconds)
 
-    def replace_stalled(self, health: WorkerHealth) -> None:
+    def replace_stalled(self, name: str, what: str, seconds: float) -> None:
+        """Ray kills the process, also one that is stopped, on whatever machine it is, and starts another."""
         import ray
 
-        logger.error("%s: its loop has been stuck for %.0f s, replaced", health.name, health.beat_age_seconds)
-        ray.kill(self.actors[health.name], no_restart=False)
+        with self.lock:
+            actor = self.actors.get(name)
+            self.living.discard(name)
+        if actor is None:
+            return
+        logger.error("%s: %s %.0f s, replaced", name, what, seconds)
+        with contextlib.suppress(ValueError):
+            ray.kill(actor, no_restart=False)
 
     def health(self) -> list[WorkerHealth]:
         with self.lock:
@@ -354,6 +431,8 @@ class Supervisor:
             actors = {name: self.actors.pop(name) for name in names}
             for name in names:
                 self.healths.pop(name)
+                self.questions.pop(name, None)
+                self.living.discard(name)
         stopping = [actor.stop.remote() for actor in actors.values()]
         if stopping:
             _, late = ray.wait(stopping, num_returns=len(stopping), timeout=timeout_seconds)

@@ -32,7 +32,7 @@ from orchestrator.image_routes import MASK_BYTES, add_images
 from orchestrator.line_routes import add_line
 from orchestrator.metrics import exposition
 from orchestrator.model_routes import add_models
-from orchestrator.part_answers import LineStatus
+from orchestrator.part_answers import Check, LineStatus
 from orchestrator.part_routes import add_parts
 from orchestrator.password_page import add_password_page
 from orchestrator.person import needs, undeclared
@@ -110,19 +110,13 @@ class Part(BaseModel):
     lot: Name | None = Field(default=None, description="Batch the part belongs to.")
 
 
-class Check(BaseModel):
-    """One check of /readyz."""
-
-    ok: bool
-    detail: str
-
-
 class Readiness(BaseModel):
     """Whether parts can be inspected, check by check."""
 
     ready: bool
     state: str
     checks: dict[str, Check]
+    dead_letters: int | None = Field(description="Events that were set aside; not set while Redis does not answer.")
 
 
 INVALID = answered_with(422, "What was sent is not as described.")
@@ -205,6 +199,7 @@ def add_health(app: FastAPI, up: ServedLine, counting: Counting) -> None:
         """Parts can be inspected; else 503 with the check that fails."""
         health = up.health()
         content = {"ready": health.ready, "state": health.state, "checks": health.checks()}
+        content["dead_letters"] = health.dead_letters  # a fact: parts are inspected all the same
         return JSONResponse(content, status_code=200 if health.ready else 503)
 
     @app.get("/metrics", tags=["health"], response_class=PlainTextResponse, responses=REFUSED, dependencies=scrapers)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -12,11 +12,13 @@ import alembic.config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from alembic.util.exc import CommandError
-from sqlalchemy import Connection, create_engine, text
+from sqlalchemy import Connection, create_engine, event, text
 from sqlalchemy.engine import make_url
+from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
+from sqlalchemy.pool import ConnectionPoolEntry
 
 from storage import embeddings
 from storage.errors import DatabaseUnavailable, SchemaOutdated
@@ -31,6 +33,9 @@ CONNECTION: Final = {
     "keepalives_count": 3,
     "tcp_user_timeout": 20_000,
 }
+LOCK_MILLISECONDS = 20_000
+"""Longer than this nothing waits for somebody else's lock: it is an outage (SQLSTATE 55P03) and tried again. A worker
+that waits without end would be taken for one that is stuck."""
 LIMIT_EXCEEDED: Final = "54"  # SQLSTATE class: the row is at fault (a key too long for its index), not the server
 READ_ONLY: Final = "25006"  # a server in recovery, or a standby that has not taken over yet
 FORGETTABLE: Final = text("SET LOCAL synchronous_commit = off")
@@ -49,6 +54,8 @@ class Database:
             pool_timeout=10,
             connect_args=CONNECTION,
         )
+        # Not among the connection's options: those of the URL would be overridden, and poolers refuse them.
+        event.listen(self.engine, "connect", limit_waiting)
 
     @contextmanager
     def begin(self, *, durable: bool = True) -> Iterator[Session]:
@@ -70,6 +77,12 @@ class Database:
 
     def close(self) -> None:
         self.engine.dispose()
+
+
+def limit_waiting(connected: DBAPIConnection, _record: ConnectionPoolEntry) -> None:
+    with closing(connected.cursor()) as cursor:
+        cursor.execute(f"SET lock_timeout = {LOCK_MILLISECONDS}")
+    connected.commit()
 
 
 def sqlalchemy_url(url: str) -> str:

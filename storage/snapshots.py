@@ -65,6 +65,7 @@ ASIDE = text("SELECT * FROM v_set_aside WHERE snapshot = :snapshot ORDER BY reas
 
 def hold(session: Session) -> None:
     """Wait until nobody else decides what is split and protected; until the end of the transaction."""
+    session.execute(text("SET LOCAL lock_timeout = 0"))  # a snapshot of many labels takes its time
     session.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": LOCK})
 
 

@@ -70,3 +70,13 @@ def test_weights_that_are_missing_are_told_before_ray_starts(tmp_path: Path) -> 
         assert "adline model pull ViT-B-32:openai" in line.said() and "Traceback" not in line.said()
         assert {name for name, _ in line.listening}.isdisjoint({"gcs_server", "raylet"})
         assert line.left() == []
+
+
+def test_a_gpu_that_is_not_there_is_told_and_not_waited_for(tmp_path: Path) -> None:
+    with Adline(tmp_path, "start", "--json", environ={"ADLINE_STAGES__INFERENCE__NUM_GPUS": "64"}) as line:
+        assert line.finish() == 1
+        assert (
+            "stages.inference.num_gpus is 64, and Ray's machine has" in line.said() and "Traceback" not in line.said()
+        )
+        assert line.left() == []
+    assert "stages.inference.num_gpus is 64" in run(tmp_path, "doctor", environ=line.environ)[1]

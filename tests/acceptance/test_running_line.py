@@ -131,11 +131,21 @@ def test_a_corrupt_image_is_an_error_and_the_line_lives_on(up: Adline, folder: P
 
 def test_a_folder_that_disappears_and_returns_is_watched_again(up: Adline, folder: Path) -> None:
     (folder / "incoming").rename(folder / "unmounted")
-    time.sleep(2)
+    wait_until(lambda: not {"camera gate/top", "trigger gate"} & well(up), "the folder's absence is told")
+    readiness = json.loads(up.get("/readyz")[1])
+    assert readiness["ready"] and readiness["state"] == "degraded", "other stations go on"
+    assert "incoming" in readiness["checks"]["trigger gate"]["detail"]
+    assert 'adline_camera_up{camera="top",station="gate"} 0.0' in up.get("/metrics")[1]
+    assert "camera gate/top: lost since" in run(folder, "status")[1]
     (folder / "unmounted").rename(folder / "incoming")
+    wait_until(lambda: {"camera gate/top", "trigger gate"} <= well(up), "the folder's return is told")
     drop(folder / "incoming", "cell-4.png", unseen(4)[3].read_bytes())
     assert up.part("cell-4")["verdict"] != "ERROR"
     assert len([part for part in up.parts() if part["part_id"] == "cell-1"]) == 1
+
+
+def well(up: Adline) -> set[str]:
+    return {name for name, found in json.loads(up.get("/readyz")[1])["checks"].items() if found["ok"]}
 
 
 def test_a_second_start_says_who_holds_the_folder(up: Adline, folder: Path, tmp_path: Path) -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 from uuid import UUID
 
 from fastapi.testclient import TestClient
 
+from orchestrator.counting import Counting
+from orchestrator.glance import Glance
 from orchestrator.health import LineHealth, disk_health
 from orchestrator.monitor import ServiceState
 from orchestrator.supervisor import WorkerHealth
@@ -32,6 +35,7 @@ class Served:
     def __init__(self, plant: Plant, log: EventLog, folder: Path, settings: str = "", is_demo: bool = True) -> None:
         self.settings, self.is_demo = load(folder, STATION_FILE + settings).settings, is_demo
         self.plant, self.database, self.log, self.tally, self.folder = plant, plant.database, log, Tally(), folder
+        self.glance = Glance(self.log, Counting(lambda: self.database, timedelta(hours=8)))
         self.worker = WorkerHealth(f"capture-{STATION}", "capture", pid=1, state="running", facts=FACTS)
 
     @property
@@ -56,6 +60,8 @@ class Served:
             services=[ServiceState("postgres", True, 0, "answers")],
             disk=disk_health(self.folder, 0),
             tally=self.tally.shown(),
+            queue=self.glance.queue,
+            dead_letters=self.glance.dead_letters,
         )
 
 

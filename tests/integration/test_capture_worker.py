@@ -24,7 +24,7 @@ from workers.capture.camera import Camera, Frame, Shot
 from workers.capture.dataset import DatasetCamera
 from workers.capture.folder import FolderCamera
 from workers.capture.plan import StationPlan
-from workers.capture.trigger import AHEAD, FileTrigger, IntervalTrigger, software_trigger
+from workers.capture.trigger import AHEAD, FileTrigger, IntervalTrigger, Producer, software_trigger
 from workers.capture.worker import CaptureWorker, TriggerProducer
 from workers.consumer import Delivery
 from workers.hot import NoHotFrames
@@ -282,7 +282,7 @@ def test_the_station_tells_how_its_cameras_are(bench: Bench) -> None:
 
 
 def test_triggers_that_end_with_an_error_end_the_worker(bench: Bench) -> None:
-    class Broken:
+    class Broken(Producer):
         def run(self, stop: threading.Event) -> None:
             raise KeyError("a wire is loose")
 
@@ -386,6 +386,38 @@ def test_a_folder_that_disappears_and_returns_loses_no_file(bench: Bench) -> Non
     assert [event.trigger.part_id for event in events if isinstance(event, FrameCaptured)] == ["a", "b"]
     (error,) = (event for event in events if isinstance(event, InspectionDecided))
     assert error.verdict is Verdict.ERROR and "c\\udcff" in error.reason
+
+
+def test_a_watched_folder_that_is_gone_is_told_of_its_camera_and_trigger_and_logged_once(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder, away = bench.folder / "in", bench.folder / "away"
+    folder.mkdir()
+
+    def triggers(log: EventLog) -> list[TriggerProducer]:
+        arrivals = FileArrivals(folder, lambda path: False, settle_seconds=0.0)
+        return [FileTrigger(log, STATION, bench.plant.run_id, 0, "bracket", arrivals.poll, 0.01)]
+
+    worker = bench.worker(FolderCamera("top", folder, "watch"), triggers=triggers)
+
+    def camera() -> str:
+        cameras: dict[str, dict[str, str]] = worker.status.facts.get("cameras", {})  # type: ignore[assignment]
+        return cameras.get("top", {}).get("state", "")
+
+    with running(worker):
+        wait_until(lambda: camera() == "up" and worker.status.facts["trigger_trouble"] == "")
+        folder.rename(away)
+        wait_until(lambda: camera() == "lost")
+        assert worker.status.facts["trigger_trouble"] == f"{folder}: No such file or directory"
+        time.sleep(1.5)  # several rounds of the trigger, and the camera's next try is later than its folder's return
+        (away / "a.png").write_bytes(picture(1))
+        away.rename(folder)
+        (event,) = bench.outcomes(1)
+        wait_until(lambda: camera() == "up" and worker.status.facts["trigger_trouble"] == "")
+    assert isinstance(event, FrameCaptured), "the camera is opened anew before the part"
+    assert [record.message for record in caplog.records if "no trigger" in record.message] == [
+        f"station {STATION}: no triggers until it is mended: {folder}: No such file or directory"
+    ]
 
 
 def test_a_software_trigger_has_its_number_at_once(bench: Bench) -> None:

@@ -82,10 +82,27 @@ def test_a_pool_that_stays_busy_is_an_outage(database_url: str) -> None:
     database.close()
 
 
+def test_a_lock_that_somebody_keeps_is_an_outage_and_no_wait_without_end(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("storage.database.LOCK_MILLISECONDS", 200)
+    database, other = Database(database_url), Database(database_url)
+    with other.begin() as keeper:
+        keeper.execute(text("LOCK TABLE verdicts IN ACCESS EXCLUSIVE MODE"))
+        with pytest.raises(DatabaseUnavailable, match="lock timeout"), database.begin() as session:
+            session.execute(text("SELECT count(*) FROM verdicts"))
+        with database.begin() as session:
+            assert session.scalar(text("SHOW lock_timeout")) == "200ms"
+    with database.begin() as session:
+        assert session.scalar(text("SELECT count(*) FROM verdicts")) == 0
+    database.close()
+    other.close()
+
+
 @pytest.mark.parametrize(
     ("code", "outage"),
     [
-        *((code, True) for code in ("53100", "53300", "57P01", "57P03", "40P01", "25006", "58030")),
+        *((code, True) for code in ("53100", "53300", "57P01", "57P03", "40P01", "25006", "58030", "55P03")),
         *((code, False) for code in ("54000", "23505", "22003", "42501")),
     ],
 )

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, text
 
 from storage import records
 from storage.errors import DatabaseUnavailable, StreamUnavailable
@@ -222,6 +222,36 @@ def test_without_postgres_nothing_is_acknowledged(bench: Bench) -> None:
     with pytest.raises(DatabaseUnavailable):
         away.handle(bench.entries())
     assert bench.log.backlog(bench.keys[0], "record") == 1
+
+
+def test_a_table_that_somebody_locks_holds_the_recorder_and_costs_no_delivery(
+    log: EventLog, stream_url: str, plant: Plant, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("storage.database.LOCK_MILLISECONDS", 100)
+    plant.database.close()  # what is open was opened with the longer wait
+    bench = Bench(log, stream_url, plant, tmp_path)
+    part = bench.part()
+    stop, status = threading.Event(), bench.recorder.status
+    thread = threading.Thread(target=bench.recorder.run, args=(stop,))
+    with plant.database.begin() as keeper:
+        keeper.execute(text("LOCK TABLE verdicts IN ACCESS EXCLUSIVE MODE"))
+        thread.start()
+        bench.log.publish(part, plant.decided(part))
+        until = time.monotonic() + PATIENCE_SECONDS
+        held, beat_at = 0, 0.0
+        while held <= bench.recorder.delivery.maximum_deliveries:  # more often than it may be delivered
+            assert time.monotonic() < until
+            if status.state == "held" and "lock timeout" in status.detail and status.beat_at != beat_at:
+                held, beat_at = held + 1, status.beat_at
+            time.sleep(0.01)
+    while not bench.completed():
+        assert time.monotonic() < until
+        time.sleep(0.01)
+    stop.set()
+    thread.join(PATIENCE_SECONDS)
+    assert not thread.is_alive()
+    assert [verdict for verdict, _ in bench.verdicts().values()] == [Verdict.OK]
+    assert bench.log.dead_count() == 0
 
 
 def test_an_error_of_capture_needs_no_frames(bench: Bench) -> None:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import io
 import json
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import schemathesis
 from fastapi.testclient import TestClient
 from hypothesis import HealthCheck, given, settings
 from prometheus_client.parser import text_string_to_metric_families
+from rich.console import Console
 from schemathesis.checks import not_a_server_error
 from schemathesis.core.result import Ok
 from schemathesis.specs.openapi.checks import (
@@ -20,6 +24,10 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
+from cli.display import Display
+from cli.status import dead_words, running_in_words
+from orchestrator.configuration import load_settings
+from orchestrator.line import Line
 from orchestrator.supervisor import WorkerHealth
 from orchestrator.web import BODY_BYTES, web_app
 from storage import audit, records
@@ -28,9 +36,11 @@ from storage.events import InspectionCompleted, PartTriggered
 from storage.stream import EventLog
 from tests.facts import MODEL, STATION, Plant
 from tests.integration.described import Described
-from tests.integration.served import Served, browser
+from tests.integration.served import FACTS, Served, browser
 from workers.recorder import completed
 
+CAMERA = f"camera {STATION}/top"
+PATIENCE_SECONDS = 60.0
 PROBLEM = "application/problem+json"
 
 
@@ -61,12 +71,82 @@ def test_the_process_lives_and_says_which_code_it_is(client: TestClient) -> None
 def test_readiness_is_told_check_by_check(client: TestClient, up: Served) -> None:
     answer = client.get("/readyz")
     assert answer.status_code == 200
-    assert set(answer.json()["checks"]) == {"postgres", "disk", f"capture-{STATION}", "model"}
+    assert set(answer.json()["checks"]) == {"postgres", "disk", f"capture-{STATION}", "model", "cameras", CAMERA}
     up.worker = WorkerHealth("record", "record", state="held", detail="no room")
     answer = client.get("/readyz")
     assert answer.status_code == 503
     assert answer.json()["checks"]["record"] == {"ok": False, "detail": "held: no room"}
     assert answer.json()["checks"]["model"]["ok"] is False
+
+
+def test_a_lost_camera_is_told_and_a_line_without_any_is_not_ready(client: TestClient, up: Served) -> None:
+    lost = {"state": "lost", "since": "2026-11-26 03:00:00.123+00:00", "last_error": "cable pulled"}
+    good = {**FACTS, "cameras": {"top": {"state": "up"}, "side": lost}, "trigger_trouble": "incoming: gone"}
+    up.worker = WorkerHealth(f"capture-{STATION}", "capture", pid=1, state="running", facts=good)
+    answer = client.get("/readyz")
+    assert answer.status_code == 200 and answer.json()["state"] == "degraded"
+    checks = answer.json()["checks"]
+    side = f"camera {STATION}/side"
+    assert checks[side] == {"ok": False, "detail": "lost since 2026-11-26 03:00:00: cable pulled"}
+    assert checks[f"trigger {STATION}"] == {"ok": False, "detail": "incoming: gone"}
+    assert checks["cameras"] == {"ok": True, "detail": "1 of 2 up"}
+    words = "\n".join(running_in_words({**client.get("/api/v1/status").json(), "url": "here"}))
+    assert f"{side}: lost since" in words and f"trigger {STATION}: incoming: gone" in words
+    assert up_by_camera(client) == {"top": 1.0, "side": 0.0}
+
+    up.worker = replace(up.worker, state="silent", detail="no answer for 9 s")
+    answer = client.get("/readyz")
+    assert answer.status_code == 503 and answer.json()["checks"]["cameras"] == {"ok": False, "detail": "0 of 2 up"}
+    assert answer.json()["checks"][CAMERA]["detail"] == f"unknown: capture-{STATION} is silent"
+    assert up_by_camera(client) == {"top": 0.0, "side": 0.0}
+
+
+def test_what_waits_for_people_is_shown_and_holds_nothing_up(client: TestClient, up: Served, tmp_path: Path) -> None:
+    key = up.log.key(PartTriggered, STATION)
+    up.log.create_group([key], "capture")
+    up.log.trigger(up.plant.trigger(0))
+    for entry in up.log.read("capture", "c", [key], 1, 10):
+        up.log.set_aside(entry, "capture", "poisoned")
+    event = up.plant.decided(score=0.5)
+    with up.database.begin() as session:
+        records.record_verdicts(session, [event])
+    with up.glance.looking():
+        wait_until(lambda: up.glance.queue is not None)
+    readiness = client.get("/readyz")
+    assert readiness.status_code == 200 and readiness.json()["dead_letters"] == 1
+    words = list(running_in_words({**client.get("/api/v1/status").json(), "url": "here"}))
+    told = ["queue: 1 open, 0 being decided, 0 overdue", dead_words(1)]
+    assert [line for line in words if line.startswith(("queue", "dead"))] == told
+    console = Console(file=io.StringIO(), width=200)
+    display = Display(load_settings(None, {"ADLINE_HOME": str(tmp_path)}), parts=0)
+    display.up = cast(Line, ShownLine(up))
+    console.print(display)
+    assert all(line in console.file.getvalue() for line in told)  # type: ignore[attr-defined]  # a StringIO
+    up.log = up.glance.log = EventLog("unix:///nowhere/valkey.sock")
+    up.database = Database("postgresql://u:secret@127.0.0.1:1/x")
+    up.glance.look()
+    assert (up.glance.queue, up.glance.dead_letters) == (None, None)
+
+
+class ShownLine:
+    """As the terminal sees a line."""
+
+    signs_in_by_itself = False
+
+    def __init__(self, up: Served) -> None:
+        self.health = up.health
+
+
+def wait_until(done: Callable[[], bool]) -> None:
+    until = time.monotonic() + PATIENCE_SECONDS
+    while not done():
+        assert time.monotonic() < until, "it did not happen"
+        time.sleep(0.01)
+
+
+def up_by_camera(client: TestClient) -> dict[str, float]:
+    families = {family.name: family for family in text_string_to_metric_families(client.get("/metrics").text)}
+    return {sample.labels["camera"]: sample.value for sample in families["adline_camera_up"].samples}
 
 
 def test_the_metrics_can_be_read_by_prometheus(client: TestClient, up: Served) -> None:

@@ -78,6 +78,17 @@ def test_a_gpu_that_was_asked_for_must_be_there(monkeypatch: pytest.MonkeyPatch)
     assert found.state == "failed" and "inference.device is cuda:1" in found.detail
 
 
+def test_what_stages_reserve_must_be_there(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(Path, "glob", lambda *_: iter(()))
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    assert only(line.reserved(loaded(tmp_path, "").settings)).state == "ok"
+    assert only(line.reserved(loaded(tmp_path, "[stages.inference]\nnum_cpus = 2\n").settings)).state == "ok"
+    found = only(line.reserved(loaded(tmp_path, "[stages.inference]\nnum_gpus = 1\n").settings))
+    assert (found.state, found.detail) == ("failed", "stages.inference.num_gpus is 1, and Ray's machine has 0 GPU")
+    elsewhere = '[ray]\naddress = "10.0.0.1:6380"\n[stages.inference]\nnum_gpus = 1\n'
+    assert "cluster at 10.0.0.1:6380" in only(line.reserved(loaded(tmp_path, elsewhere).settings)).detail
+
+
 def test_shared_memory_too_small_for_the_object_store_is_a_warning(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

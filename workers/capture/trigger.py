@@ -48,7 +48,29 @@ def software_trigger(
     return trigger.model_copy(update={"trigger_number": log.trigger(trigger)})
 
 
-class IntervalTrigger:
+class Producer:
+    """What triggers that adline makes have in common: why there are none now, which is logged when it changes."""
+
+    trouble = ""
+    station: str
+
+    def note(self, trouble: str) -> None:
+        if trouble == self.trouble:
+            return
+        if trouble:
+            logger.warning("station %s: no triggers until it is mended: %s", self.station, trouble)
+        else:
+            logger.info("station %s: triggers again", self.station)
+        self.trouble = trouble
+
+
+def in_words(error: Exception) -> str:
+    """A folder that is gone is told by its name, without the error's number."""
+    named = isinstance(error, OSError) and error.filename and error.strerror
+    return f"{error.filename}: {error.strerror}" if named else str(error)  # type: ignore[attr-defined]  # an OSError
+
+
+class IntervalTrigger(Producer):
     """A part every so often; never more than AHEAD triggers before a station that is slower than its interval."""
 
     def __init__(
@@ -77,8 +99,9 @@ class IntervalTrigger:
                 last = self.last_number() if last is None else last
                 if not self.tell(last):
                     return
+                self.note("")
             except (StreamUnavailable, CameraLost, OSError) as error:  # the folder may come back, like Redis
-                logger.warning("station %s: no trigger: %s", self.station, error)
+                self.note(in_words(error))
                 due = time.monotonic() + RETRY_SECONDS
                 continue
             due = max(due + self.interval_seconds, time.monotonic() - self.interval_seconds)
@@ -96,7 +119,7 @@ class IntervalTrigger:
         return self.log.trigger(trigger, self.limit, last_number=last_number) > 0
 
 
-class FileTrigger:
+class FileTrigger(Producer):
     """A part for each file that has arrived and is complete; a file once told is not told again."""
 
     def __init__(
@@ -121,8 +144,9 @@ class FileTrigger:
                     if not self.tell(waiting[0]):
                         return
                     waiting.pop(0)
+                self.note("")
             except (StreamUnavailable, OSError) as error:  # the folder may come back, like Redis
-                logger.warning("station %s: no trigger: %s", self.station, error)
+                self.note(in_words(error))
                 stop.wait(RETRY_SECONDS)
 
     def tell(self, path: Path) -> bool:

@@ -29,6 +29,10 @@ TIMEOUTS_UNTIL_LOST: Final = 3
 """After so many triggers in a row without a frame the camera is opened anew."""
 
 
+class Look:
+    """Asks the camera's thread to see whether the camera is still there."""
+
+
 @dataclass(eq=False)
 class Job:
     """A shot on its way to the camera's thread."""
@@ -54,7 +58,7 @@ class View:
         self._backoff = backoff or Backoff()
         self._clock = clock
         self._status = CameraStatus(CameraState.CLOSED, datetime.now(UTC))
-        self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self._jobs: queue.SimpleQueue[Job | Look | None] = queue.SimpleQueue()
         self._hanging: Job | None = None
         self._crash: Exception | None = None
         self._lock = threading.Lock()
@@ -101,6 +105,10 @@ class View:
             )
         return job
 
+    def look(self) -> None:
+        """Open it anew before the next trigger: something else says that it may be gone, or back."""
+        self._jobs.put(Look())
+
     def give_up(self, job: Job) -> CameraTimeout:
         """Nobody waits for this answer any more: the camera is lost until its thread comes back."""
         error = CameraTimeout(
@@ -134,7 +142,10 @@ class View:
                 continue
             if job is None:
                 return
-            self._answer(job)
+            if isinstance(job, Look):
+                self._connect()
+            else:
+                self._answer(job)
 
     def _patience_seconds(self) -> float | None:
         if self.status.state is CameraState.UP:

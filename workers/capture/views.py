@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import wait
 from typing import Final
 
@@ -53,6 +53,11 @@ class StationViews:
         if failures:
             raise ViewsMissing(self.station, failures)
         return [job.answer.result() for job in jobs.values()]
+
+    def look(self, names: Iterable[str]) -> None:
+        """See whether these cameras are still there, before the next part."""
+        for name in names:
+            self._views[name].look()
 
     def status(self) -> dict[str, CameraStatus]:
         return {name: view.status for name, view in self._views.items()}

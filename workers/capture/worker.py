@@ -18,6 +18,7 @@ from storage.images import SUFFIXES, ImageFacts, ImageStore, decode, describe, e
 from storage.stream import Entry, EventLog
 from workers.capture.camera import Camera, Frame, Shot
 from workers.capture.count import FrameCount
+from workers.capture.folder import FolderCamera
 from workers.capture.plan import StationPlan
 from workers.capture.status import CameraStatus
 from workers.capture.views import StationViews
@@ -28,11 +29,17 @@ logger = logging.getLogger(__name__)
 
 INFERENCE = "inference"  # the group whose backlog tells whether inference is behind
 POLL_SECONDS = 0.005
+REPORT_SECONDS = 0.2
 UNKNOWN = ImageFacts(width=0, height=0, channels=0, bit_depth=0, media_type="application/octet-stream")
 
 
 class TriggerProducer(Protocol):
     """Makes triggers by itself (interval, file arrival); runs in a thread of the capture worker."""
+
+    @property
+    def trouble(self) -> str:
+        """Why there are no triggers now; empty when there are."""
+        ...
 
     def run(self, stop: threading.Event) -> None:
         """Tell triggers until stopped."""
@@ -61,6 +68,8 @@ class CaptureWorker:
         self.store = ImageStore(images, minimum_free_bytes)
         self.key = self.log.key(PartTriggered, plan.name)
         self.captured_key = self.log.key(FrameCaptured)
+        self.producers: Sequence[TriggerProducer] = ()
+        self.troubles = ""
         self.failure: Exception | None = None
         self.untold: FrameCaptured | InspectionDecided | None = None
         self.stop = threading.Event()
@@ -70,15 +79,20 @@ class CaptureWorker:
         self.stop = stop
         cameras = self.cameras()
         self.views = StationViews(self.plan.name, cameras)
+        self.watched = [
+            camera.name for camera in cameras if isinstance(camera, FolderCamera) and camera.mode == "watch"
+        ]
         self.pool = ThreadPoolExecutor(1 + 2 * len(cameras), thread_name_prefix="store")
         self.status.set("opening", ", ".join(camera.name for camera in cameras))
         self.store.sweep_temporary(older_than_seconds=3600)
         self.views.open()
-        threads = [threading.Thread(target=self.produce, args=(p, stop)) for p in self.triggers(self.triggers_log)]
+        self.producers = self.triggers(self.triggers_log)
+        threads = [threading.Thread(target=self.produce, args=(producer, stop)) for producer in self.producers]
+        threads.append(threading.Thread(target=self.report_on, args=(stop,), name="report"))
         for thread in threads:
             thread.start()
         try:
-            Consumer(self.log, [self.key], self.delivery, self.handle, self.bury, self.status).run(stop, self.report)
+            Consumer(self.log, [self.key], self.delivery, self.handle, self.bury, self.status).run(stop)
         finally:
             stop.set()
             for thread in threads:
@@ -97,13 +111,31 @@ class CaptureWorker:
             self.failure = error
             stop.set()
 
+    def report_on(self, stop: threading.Event) -> None:
+        """In a thread: how the cameras are is told also while a part waits for inference, Redis or the disk."""
+        self.report()
+        while not stop.wait(REPORT_SECONDS):
+            self.report()
+
     def report(self) -> None:
+        self.mind_triggers()
         states = self.views.status()
         counts = self.views.counts()
         self.status.facts["cameras"] = {name: camera_facts(state) for name, state in states.items()}
         self.status.facts["triggers"] = {name: count_facts(count) for name, count in counts.items()}
 
+    def mind_triggers(self) -> None:
+        """A watched folder that is gone is its camera's trouble, too: without files no part would find that out."""
+        troubles = "; ".join(producer.trouble for producer in self.producers if producer.trouble)
+        if troubles != self.troubles:
+            self.troubles = troubles
+            self.views.look(self.watched)
+        if self.producers:
+            self.status.facts["trigger_trouble"] = troubles
+
     def handle(self, entries: list[Entry]) -> None:
+        if self.troubles:  # as was last seen: that there is a part says that the folder may be back
+            self.views.look(self.watched)
         for entry in entries:
             if isinstance(entry.event, PartTriggered):
                 self.inspect(entry, entry.event.trigger)

@@ -68,7 +68,7 @@ class FolderCamera(RepeatableCamera):
         if self._bayer is None:
             return self._frame(encoded=encoded, source=path.name)
         try:
-            pixels = demosaic(decode(encoded), self._bayer)
+            pixels = demosaic(decode(encoded, from_outside=True), self._bayer)
         except InspectionFailed as error:
             raise CameraError(self.name, f"{path}: {error}") from error
         return self._frame(encoded=encode(pixels, "png"), pixels=pixels, source=path.name)

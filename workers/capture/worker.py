@@ -185,7 +185,7 @@ class CaptureWorker:
             assert frame.pixels is not None, "a frame has pixels or bytes"
             data = encode(frame.pixels, self.plan.image_format, self.plan.jpeg_quality)
         facts = facts_of(data)
-        self.pool.submit(logged, self.keep_hot, trigger, frame.camera, data)
+        self.pool.submit(logged, self.keep_hot, trigger, frame, data)
         stored = self.store.put(data, SUFFIXES.get(facts.media_type, UNREADABLE_SUFFIX))
         self.pool.submit(logged, self.store.make_durable, [stored.sha256])
         return FrameFacts(
@@ -205,14 +205,19 @@ class CaptureWorker:
             source=frame.source,
         )
 
-    def keep_hot(self, trigger: Trigger, camera: str, data: bytes) -> None:
+    def keep_hot(self, trigger: Trigger, frame: Frame, data: bytes) -> None:
         """Inference sees the pixels that were stored, so the hot copy is decoded from the bytes that are stored."""
         size = self.plan.image_size
         try:
-            pixels = decode(data, minimum_side=size, maximum_megapixels=self.plan.maximum_megapixels)
+            pixels = decode(
+                data,
+                minimum_side=size,
+                maximum_megapixels=self.plan.maximum_megapixels,
+                from_outside=frame.source is not None,
+            )
         except InspectionFailed:
             return  # the evidence is kept; inference reads the file and answers with the reason
-        self.hot.put(hot_key(trigger.inspection_id, camera, size), pixels)
+        self.hot.put(hot_key(trigger.inspection_id, frame.camera, size), pixels)
 
     def failed(self, trigger: Trigger, reason: str) -> InspectionDecided:
         return InspectionDecided(

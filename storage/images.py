@@ -25,6 +25,7 @@ __all__ = [
     "decode",
     "describe",
     "encode",
+    "maximum_file_bytes",
     "silence_opencv",
 ]
 
@@ -32,6 +33,8 @@ Image = NDArray[np.uint8] | NDArray[np.uint16]
 """(H, W) grey or (H, W, 3) BGR, 8 or 16 bit."""
 ImageFormat = Literal["jpeg", "png"]
 
+FILE_BYTES_BESIDE_PIXELS: Final = 4 << 20
+"""Headers, colour profiles, thumbnails."""
 OPENCV_SILENT: Final = 0
 REDUCED_GREY: Final = {
     2: cv2.IMREAD_REDUCED_GRAYSCALE_2,
@@ -43,6 +46,11 @@ REDUCED_COLOUR: Final = {
     4: cv2.IMREAD_REDUCED_COLOR_4,
     8: cv2.IMREAD_REDUCED_COLOR_8,
 }
+
+
+def maximum_file_bytes(maximum_megapixels: float) -> int:
+    """No image file of so many pixels is larger: four channels of 16 bit, not compressed, and what else is in it."""
+    return int(maximum_megapixels * 1e6) * 8 + FILE_BYTES_BESIDE_PIXELS
 
 
 def encode(pixels: Image, format: ImageFormat, quality: int = 95) -> bytes:

@@ -130,6 +130,13 @@ def test_a_trigger_cannot_name_a_file_elsewhere(folder: Path, name: str) -> None
         opened(folder, "watch").capture(shot(1, Path(name)))
 
 
+def test_a_file_larger_than_any_image_of_the_allowed_size_is_not_read(tmp_path: Path) -> None:
+    with (tmp_path / "a.tif").open("wb") as file:
+        file.truncate(1 << 40)  # a hole: it takes no room on the disk
+    with pytest.raises(CameraError, match=r"a\.tif has 1099511627776 bytes; .* 2 megapixels .* no more than 20194304"):
+        opened(tmp_path, maximum_megapixels=2).capture(shot(1))
+
+
 def test_an_empty_or_absent_folder_is_a_lost_camera(tmp_path: Path) -> None:
     with pytest.raises(CameraLost, match="holds no complete image"):
         opened(tmp_path)
@@ -292,8 +299,9 @@ def test_an_unmounted_folder_does_not_bring_its_files_twice(folder: Path) -> Non
 
 def arrived(watched: FileArrivals, clock: Clock) -> list[str]:
     """What has arrived once everything there had time to settle."""
+    clock.now += 10  # a listing that took long is not repeated at once
     first = watched.poll()
-    clock.now += 1
+    clock.now += 10
     return names(first + watched.poll())
 
 
@@ -353,7 +361,7 @@ def test_names_that_are_gone_are_not_remembered(tmp_path: Path) -> None:
         path.write_bytes(b"x")
         assert arrived(watched, clock) == [path.name]
         path.unlink()
-    assert watched.poll() == [] and len(watched._done) == 1  # the folder is empty: it may be unmounted
+    assert arrived(watched, clock) == [] and len(watched._done) == 1  # the folder is empty: it may be unmounted
 
 
 def test_a_large_folder_is_not_listed_at_every_poll(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
+import tracemalloc
 import zlib
 from typing import Any
 
@@ -242,6 +243,41 @@ def test_a_damaged_image_is_unreadable(kind: str) -> None:
     data[middle : middle + 64] = bytes.fromhex("ff01") * 32
     with pytest.raises(ImageUnreadable, match=r"corrupt|cannot be decoded"):
         decode(bytes(data))
+
+
+def tiff_deflated(strip: bytes, **more: int) -> bytes:
+    """One strip that claims to be 300x300 grey pixels."""
+    tags = {256: 300, 257: 300, 258: 8, 259: 8, 262: 1, 273: 8, 277: 1, 278: 300, 279: len(strip)}
+    tags |= {int(tag.removeprefix("tag")): value for tag, value in more.items()}
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in sorted(tags.items()))
+    return b"II*\0" + struct.pack("<I", 8 + len(strip)) + strip + struct.pack("<H", len(tags)) + entries + bytes(4)
+
+
+def test_a_tiff_that_unpacks_to_more_than_its_size_is_refused_before_it_has() -> None:
+    packer = zlib.compressobj(9)
+    strip = b"".join(packer.compress(bytes(1 << 20)) for _ in range(256)) + packer.flush()
+    tracemalloc.start()
+    try:
+        with pytest.raises(ImageUnreadable, match="bytes where 90000 belong"):
+            decode(tiff_deflated(strip))
+        assert tracemalloc.get_traced_memory()[1] < 32 << 20
+    finally:
+        tracemalloc.stop()
+    assert decode(tiff_deflated(zlib.compress(bytes(90_000)))).shape == (300, 300)
+    assert decode(tiff_deflated(zlib.compress(bytes(91_000)))).shape == (300, 300)  # a writer that fills up
+    with pytest.raises(ImageUnreadable, match="truncated"):
+        decode(tiff_deflated(zlib.compress(noise().tobytes())[:10_000]))
+    tile = {"tag322": 60_000, "tag323": 60_000, "tag324": 8, "tag325": len(strip)}
+    with pytest.raises(ImageUnreadable, match="tiles of 60000x60000 pixels for an image of 300x300"):
+        decode(tiff_deflated(strip, **tile))
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "I;16", "RGB", "RGBA", "P", "CMYK"])
+@pytest.mark.parametrize("options", [{}, {"strip_size": 1}])
+def test_every_regular_deflated_tiff_is_within_its_size(mode: str, options: dict[str, Any]) -> None:
+    size = (100, 75)
+    image = Pillow.new(mode, size, 1) if mode in ("1", "L", "I;16", "P") else Pillow.new(mode, size)
+    assert decode(written(image, "TIFF", compression="tiff_deflate", **options)).shape[:2] == (75, 100)
 
 
 def test_opencv_does_not_write_to_stderr(capfd: pytest.CaptureFixture[str]) -> None:

@@ -25,15 +25,21 @@ from workers.frames import colour_frames
 Options = Mapping[str, Any]
 
 
-def build_cameras(cameras: Sequence[Options], taught: Options | None) -> list[Camera]:
+def build_cameras(cameras: Sequence[Options], taught: Options | None, maximum_megapixels: float = 100) -> list[Camera]:
     """The cameras of a station, closed; a dataset camera leaves out what the model was taught from."""
-    return [BUILDERS[options["kind"]](options, taught) for options in cameras]
+    limit = {"maximum_megapixels": maximum_megapixels}
+    return [BUILDERS[options["kind"]]({**options, **limit}, taught) for options in cameras]
 
 
 def folder_camera(options: Options, taught: Options | None) -> Camera:
     mode: FolderMode = "watch" if options["watch"] else "loop" if options["loop"] else "once"
     return FolderCamera(
-        options["name"], Path(options["path"]), mode, bayer=options["bayer"], pattern=options["pattern"]
+        options["name"],
+        Path(options["path"]),
+        mode,
+        bayer=options["bayer"],
+        pattern=options["pattern"],
+        maximum_megapixels=options["maximum_megapixels"],
     )
 
 

@@ -175,6 +175,18 @@ class EventLog:
             found = self.client.hget(self.arrived_key(station), text(storable(path)))
         return None if found is None else text(found)
 
+    def arrived_files(self, station: str) -> Iterator[tuple[str, str]]:
+        """Every file that had its trigger, as it is stored here, and in which state; some perhaps twice."""
+        with self.answered():
+            for path, state in self.client.hscan_iter(self.arrived_key(station), count=1000):
+                yield text(path), text(state)
+
+    def forget_arrived(self, station: str, paths: Sequence[str]) -> None:
+        """These files are gone: should they come back, they are other parts."""
+        with self.answered():
+            for at in range(0, len(paths), 1000):
+                self.client.hdel(self.arrived_key(station), *(text(storable(path)) for path in paths[at : at + 1000]))
+
     def triggers_key(self, run_id: str) -> str:
         return f"{self.prefix}:run:{run_id}:triggers"
 

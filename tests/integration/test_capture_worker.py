@@ -19,7 +19,7 @@ from storage.images import ImageStore
 from storage.stream import EventLog
 from tests.facts import RECIPE, STATION, Plant, picture
 from workers.capture.arrivals import FileArrivals
-from workers.capture.build import images_in, last_number
+from workers.capture.build import arrivals, images_in, last_number
 from workers.capture.camera import Camera, Frame, Shot
 from workers.capture.dataset import DatasetCamera
 from workers.capture.folder import FolderCamera
@@ -367,8 +367,8 @@ def test_a_folder_that_disappears_and_returns_loses_no_file(bench: Bench) -> Non
     folder, away = bench.folder / "in", bench.folder / "away"
     folder.mkdir()
     (folder / "a.png").write_bytes(picture(1))
-    arrivals = FileArrivals(folder, lambda path: False, settle_seconds=0.0)
-    producer = FileTrigger(bench.log, STATION, bench.plant.run_id, 0, "bracket", arrivals.poll, 0.01)
+    watched = FileArrivals(folder, lambda path: False, settle_seconds=0.0)
+    producer = FileTrigger(bench.log, STATION, bench.plant.run_id, 0, "bracket", watched.poll, 0.01)
     with producing(producer):
         wait_until(lambda: length(bench) == 1)
         folder.rename(away)
@@ -386,6 +386,43 @@ def test_a_folder_that_disappears_and_returns_loses_no_file(bench: Bench) -> Non
     assert [event.trigger.part_id for event in events if isinstance(event, FrameCaptured)] == ["a", "b"]
     (error,) = (event for event in events if isinstance(event, InspectionDecided))
     assert error.verdict is Verdict.ERROR and "c\\udcff" in error.reason
+
+
+def test_files_that_are_gone_do_not_fill_redis(bench: Bench) -> None:
+    folder, away = bench.folder / "in", bench.folder / "away"
+    folder.mkdir()
+    camera = {"kind": "folder", "path": folder, "watch": True, "pattern": "*.png"}
+
+    def known() -> set[str]:
+        return {Path(path).name for path, _ in bench.log.arrived_files(STATION)}
+
+    trigger = FileTrigger(bench.log, STATION, bench.plant.run_id, 0, None, list)
+
+    def told(watched: FileArrivals) -> list[str]:
+        time.sleep(0.05)  # a listing that took long is not repeated at once
+        return [path.name for path in watched.poll() if trigger.tell(path)]
+
+    def begun() -> FileArrivals:
+        return arrivals(bench.log, STATION, {"settle_seconds": 0.0}, [camera])
+
+    for name in ("a.png", "b.png", "notes.txt", "c\udcff.png"):
+        (folder / name).write_bytes(picture(1))
+    watched = begun()
+    assert sorted(told(watched)) == ["a.png", "b.png", "c\udcff.png"] and len(known()) == 3
+    (folder / "a.png").rename(away)
+    assert told(watched) == [] and len(known()) == 2
+    away.rename(folder / "a.png")
+    assert told(watched) == ["a.png"] and len(known()) == 3
+    folder.rename(away)
+    folder.mkdir()  # unmounted
+    assert told(watched) == [] and told(begun()) == [] and len(known()) == 3
+    (folder / "stray.png").write_bytes(picture(2))
+    assert told(begun()) == ["stray.png"] and len(known()) == 4
+    (folder / "stray.png").unlink()
+    (away / "b.png").unlink()
+    folder.rmdir()
+    away.rename(folder)
+    assert told(begun()) == [] and known() == {"a.png", "c\\udcff.png"}
 
 
 def test_a_software_trigger_has_its_number_at_once(bench: Bench) -> None:

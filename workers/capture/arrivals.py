@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from storage.image_files import image_files, is_image_name, natural_order
@@ -59,7 +59,8 @@ class FileArrivals:
     """Image files that have newly arrived in a folder, each handed over once, and again when it is written anew.
 
     What was handed over is remembered by this object alone, for as long as the file is there; `already_seen` asks what
-    earlier processes saw.
+    earlier processes saw. `forget` is told which files are gone, and `tidy` what there is when it begins or another
+    device is there.
     """
 
     def __init__(
@@ -68,9 +69,11 @@ class FileArrivals:
         already_seen: Callable[[Path], bool],
         settle_seconds: float = 0.5,
         clock: Callable[[], float] = time.monotonic,
+        forget: Callable[[list[Path]], None] = lambda gone: None,
+        tidy: Callable[[Mapping[str, FileState | None]], None] = lambda found: None,
     ) -> None:
         self.folder = folder
-        self._already_seen = already_seen
+        self._already_seen, self._forgotten, self._tidy = already_seen, forget, tidy
         self._settle_seconds = settle_seconds
         self._clock = clock
         self._device: int | None = None
@@ -105,8 +108,12 @@ class FileArrivals:
         """Forget names that are no longer there: when they come back, they are other parts."""
         if device != self._device:  # a share was mounted here, or is no longer: these are other files
             self._done.clear()
+            self._tidy(found)
         self._device = device
-        for name in self._done.keys() - found.keys():
+        gone = self._done.keys() - found.keys()
+        if gone:
+            self._forgotten([self.folder / name for name in gone])
+        for name in gone:
             del self._done[name]
         for name in self._waiting.keys() - found.keys():
             del self._waiting[name]

@@ -17,7 +17,8 @@ from workers.capture.dataset import DatasetCamera
 from workers.capture.folder import FolderCamera, FolderMode
 from workers.capture.memory import MemoryCamera
 from workers.capture.opencv import StreamFormat, opencv_camera
-from workers.capture.trigger import FileTrigger, IntervalTrigger, arrival_state
+from workers.capture.told import ToldFiles
+from workers.capture.trigger import FileTrigger, IntervalTrigger
 from workers.capture.worker import TriggerProducer
 from workers.elpv import replayed_cells
 from workers.frames import colour_frames
@@ -116,8 +117,7 @@ def images_in(camera: Options) -> int:
 
 def arrivals(log: EventLog, station: str, trigger: Options, cameras: Sequence[Options]) -> FileArrivals:
     watched = next(camera for camera in cameras if camera["kind"] == "folder" and camera["watch"])
-
-    def already_seen(path: Path) -> bool:
-        return not fnmatch(path.name, watched["pattern"]) or log.arrived(station, str(path)) == arrival_state(path)
-
-    return FileArrivals(Path(watched["path"]), already_seen, settle_seconds=trigger["settle_seconds"])
+    folder = Path(watched["path"])
+    told = ToldFiles(log, station, folder, watched["pattern"])
+    settle_seconds = trigger["settle_seconds"]
+    return FileArrivals(folder, told.already_seen, settle_seconds, forget=told.forget, tidy=told.tidy)

@@ -9,12 +9,13 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from storage.errors import CameraTimeout, StopAsked, StreamUnavailable
-from storage.events import Event, FrameCaptured, InspectionDecided, PartTriggered, Trigger, Verdict, now
+from storage.events import Event, FrameCaptured, InspectionDecided, PartTriggered, Trigger, Verdict, new_id, now
 from storage.images import ImageStore
 from storage.stream import EventLog
 from tests.facts import RECIPE, STATION, Plant, picture
@@ -283,6 +284,8 @@ def test_the_station_tells_how_its_cameras_are(bench: Bench) -> None:
 
 def test_triggers_that_end_with_an_error_end_the_worker(bench: Bench) -> None:
     class Broken:
+        ended = ""
+
         def run(self, stop: threading.Event) -> None:
             raise KeyError("a wire is loose")
 
@@ -361,6 +364,30 @@ def test_a_recording_waits_for_its_folder_and_ends_with_its_last_image(bench: Be
             (bench.folder / f"{number}.new").rename(folder / f"{number}.png")
         thread.join(PATIENCE_SECONDS)
     assert 1 <= length(bench) <= images_in(options) == 3
+
+
+def test_a_recording_plays_in_every_run_and_says_that_it_has_ended(bench: Bench) -> None:
+    folder = bench.folder / "recording"
+    folder.mkdir()
+    for number in range(3):
+        (folder / f"{number}.png").write_bytes(picture(number))
+    options = {"name": "top", "kind": "folder", "path": folder, "watch": False, "loop": False, "pattern": "*"}
+    bench.log.seed_trigger_number(STATION, 100)  # an earlier run's
+    for run in (bench.plant.run_id, new_id()):
+        producer = IntervalTrigger(bench.log, STATION, run, 0, 0, None, lambda: last_number([options]))
+        worker = bench.worker(FolderCamera("top", folder), triggers=partial(made, producer))
+        with running(worker):
+            events = bench.outcomes(3)
+            until = time.monotonic() + PATIENCE_SECONDS
+            while "has ended after 3 parts" not in worker.status.detail:
+                assert time.monotonic() < until
+                time.sleep(0.01)
+        shown = [event.frames[0].source for event in events if isinstance(event, FrameCaptured)]
+        assert shown == ["0.png", "1.png", "2.png"]
+
+
+def made(producer: TriggerProducer, log: EventLog) -> list[TriggerProducer]:
+    return [producer]
 
 
 def test_a_folder_that_disappears_and_returns_loses_no_file(bench: Bench) -> None:

@@ -100,7 +100,7 @@ def build_triggers(
 
 
 def last_number(cameras: Sequence[Options]) -> int:
-    """A recording that is played once has as many parts as its shortest folder has images; 0 is without end."""
+    """A recording played once has as many parts in a run as its shortest folder has images; 0 is without end."""
     recordings = [
         camera for camera in cameras if camera["kind"] == "folder" and not camera["watch"] and not camera["loop"]
     ]

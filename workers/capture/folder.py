@@ -20,7 +20,7 @@ FolderMode = Literal["once", "loop", "watch"]
 
 
 class FolderCamera(RepeatableCamera):
-    """Trigger n gets the n-th file in natural order as listed when opened, or the file that the trigger names.
+    """Trigger n of a run gets the n-th file in natural order as listed when opened, or the file that the trigger names.
 
     A repeated trigger gets the same file, as long as no file is added before it while the line is down. In `watch`
     the trigger always names the file. With `bayer` the frame is the demosaiced image and is stored as PNG.
@@ -66,7 +66,7 @@ class FolderCamera(RepeatableCamera):
         return files
 
     def capture(self, shot: Shot) -> Frame:
-        path = self._named(shot.path) if shot.path else self._listed(shot.trigger_number)
+        path = self._named(shot.path) if shot.path else self._listed(shot.number_in_run or shot.trigger_number)
         encoded = self._read(path)
         if self._bayer is None:
             return self._frame(encoded=encoded, source=path.name)

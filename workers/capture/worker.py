@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Protocol
+from uuid import UUID
 
 from storage.errors import ImageUnreadable, InspectionFailed, Overloaded, StaleTrigger, StopAsked
 from storage.events import FrameCaptured, FrameFacts, InspectionDecided, PartTriggered, Trigger, Verdict, now
@@ -33,6 +34,9 @@ UNKNOWN = ImageFacts(width=0, height=0, channels=0, bit_depth=0, media_type="app
 
 class TriggerProducer(Protocol):
     """Makes triggers by itself (interval, file arrival); runs in a thread of the capture worker."""
+
+    ended: str
+    """Why there will be no more; empty as long as there will."""
 
     def run(self, stop: threading.Event) -> None:
         """Tell triggers until stopped."""
@@ -61,6 +65,8 @@ class CaptureWorker:
         self.store = ImageStore(images, minimum_free_bytes)
         self.key = self.log.key(PartTriggered, plan.name)
         self.captured_key = self.log.key(FrameCaptured)
+        self.first_numbers: dict[UUID, int] = {}
+        self.ended = ""
         self.failure: Exception | None = None
         self.untold: FrameCaptured | InspectionDecided | None = None
         self.stop = threading.Event()
@@ -92,12 +98,15 @@ class CaptureWorker:
         """A producer that fails ends the worker: a station without triggers must not look healthy."""
         try:
             producer.run(stop)
+            self.ended = producer.ended or self.ended
         except Exception as error:  # the end of a thread, and soon of the process
             logger.exception("triggers of station %s ended", self.plan.name)
             self.failure = error
             stop.set()
 
     def report(self) -> None:
+        if self.ended:
+            self.status.detail = self.ended  # a station that waits for nothing must not look as if it did
         states = self.views.status()
         counts = self.views.counts()
         self.status.facts["cameras"] = {name: camera_facts(state) for name, state in states.items()}
@@ -153,7 +162,10 @@ class CaptureWorker:
 
     def shot(self, trigger: Trigger) -> Shot:
         path = Path(trigger.path) if trigger.path else None
-        return Shot(trigger.trigger_number, self.plan.timeout_seconds, trigger.part_id, path)
+        if trigger.run_id not in self.first_numbers:  # what is left of an earlier run has its own
+            self.first_numbers[trigger.run_id] = self.log.first_number(str(trigger.run_id), self.plan.name)
+        number_in_run = trigger.trigger_number - self.first_numbers[trigger.run_id] + 1
+        return Shot(trigger.trigger_number, self.plan.timeout_seconds, trigger.part_id, path, number_in_run)
 
     def refuse_stale(self, trigger: Trigger, deliveries: int) -> None:
         """A live camera sees the world now: when the trigger is old, another part is in front of it."""

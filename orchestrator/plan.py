@@ -97,7 +97,9 @@ def capture_arguments(settings: Settings, place: Place, station: Station) -> dic
         "images": place.images,
         "minimum_free_bytes": settings.images.minimum_free_megabytes << 20,
         "plan": station_plan(settings, place, station),
-        "cameras": partial(build_cameras, cameras, taught(settings.recipes[station.recipe])),
+        "cameras": partial(
+            build_cameras, cameras, taught(settings.recipes[station.recipe]), settings.images.maximum_megapixels
+        ),
         "triggers": triggers,
         "delivery": delivery(settings, "capture", f"capture-{station.name}", 1),
     }

@@ -13,6 +13,7 @@ from storage.errors import ImageSizeRefused, ImageUnreadable
 from storage.image_header import SUFFIXES, ImageFacts, describe
 from storage.image_store import ImageStore, StoredImage
 from storage.image_structure import check_complete
+from storage.jpeg_scans import check_scans
 
 __all__ = [
     "SUFFIXES",
@@ -24,6 +25,7 @@ __all__ = [
     "decode",
     "describe",
     "encode",
+    "maximum_file_bytes",
     "silence_opencv",
 ]
 
@@ -31,6 +33,8 @@ Image = NDArray[np.uint8] | NDArray[np.uint16]
 """(H, W) grey or (H, W, 3) BGR, 8 or 16 bit."""
 ImageFormat = Literal["jpeg", "png"]
 
+FILE_BYTES_BESIDE_PIXELS: Final = 4 << 20
+"""Headers, colour profiles, thumbnails."""
 OPENCV_SILENT: Final = 0
 REDUCED_GREY: Final = {
     2: cv2.IMREAD_REDUCED_GRAYSCALE_2,
@@ -42,6 +46,11 @@ REDUCED_COLOUR: Final = {
     4: cv2.IMREAD_REDUCED_COLOR_4,
     8: cv2.IMREAD_REDUCED_COLOR_8,
 }
+
+
+def maximum_file_bytes(maximum_megapixels: float) -> int:
+    """No image file of so many pixels is larger: four channels of 16 bit, not compressed, and what else is in it."""
+    return int(maximum_megapixels * 1e6) * 8 + FILE_BYTES_BESIDE_PIXELS
 
 
 def encode(pixels: Image, format: ImageFormat, quality: int = 95) -> bytes:
@@ -57,17 +66,22 @@ def encode(pixels: Image, format: ImageFormat, quality: int = 95) -> bytes:
     return data.tobytes()
 
 
-def decode(data: bytes, *, minimum_side: int | None = None, maximum_megapixels: float = 100) -> Image:
+def decode(
+    data: bytes, *, minimum_side: int | None = None, maximum_megapixels: float = 100, from_outside: bool = False
+) -> Image:
     """The pixels, or ImageUnreadable / ImageSizeRefused with the reason.
 
     Grey stays grey and 16 bit stays 16 bit; palettes and CMYK become BGR; alpha is dropped (in a TIFF: laid on black);
     an EXIF orientation is applied. With minimum_side a JPEG is decoded at 1/2, 1/4 or 1/8, the smallest that keeps
     both sides that long. The same data and minimum_side give the same pixels: audits rely on it.
+    A JPEG from_outside is looked through for missing pixels, which takes longer than decoding it.
     """
     facts = describe(data)
     if facts.width * facts.height > maximum_megapixels * 1e6:
         raise ImageSizeRefused(f"{facts.width}x{facts.height} pixels; {maximum_megapixels:g} megapixels are allowed")
     check_complete(data, facts.media_type)
+    if from_outside and facts.media_type == "image/jpeg":
+        check_scans(data)
     silence_opencv()
     try:
         pixels = cv2.imdecode(np.frombuffer(data, np.uint8), _flags(facts, minimum_side))

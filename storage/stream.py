@@ -50,20 +50,23 @@ READERS: Final[Mapping[str, tuple[str, ...]]] = {
 }
 
 # One script, so that a number is never given without its trigger being told: KEYS trigger stream, station's counter,
-# run's counter, station's arrived files; ARGV trigger as JSON without its number, the run's limit (0 is none), a file
-# and its state ("" is none), the station's last number (0 is none). Returns the number; 0 when the run or the station
-# has had all its triggers; -1 when the file has had its.
+# run's counter, station's arrived files, the run's first number of the station; ARGV trigger as JSON without its
+# number, the run's limit (0 is none), a file and its state ("" is none), how many the station has in a run (0 is
+# without end). Returns the number; 0 when the run has had all its triggers; -1 when the file has had its; -2 when the
+# station has had its.
 NUMBER_AND_TELL = """
 local limit = tonumber(ARGV[2])
 if limit > 0 and tonumber(redis.call('GET', KEYS[3]) or '0') >= limit then return 0 end
 local last = tonumber(ARGV[5])
-if last > 0 and tonumber(redis.call('GET', KEYS[2]) or '0') >= last then return 0 end
+local first = tonumber(redis.call('GET', KEYS[5]) or '0')
+if last > 0 and first > 0 and tonumber(redis.call('GET', KEYS[2]) or '0') - first + 1 >= last then return -2 end
 if ARGV[3] ~= '' then
   if redis.call('HGET', KEYS[4], ARGV[3]) == ARGV[4] then return -1 end
   redis.call('HSET', KEYS[4], ARGV[3], ARGV[4])
 end
 redis.call('INCR', KEYS[3])
 local number = redis.call('INCR', KEYS[2])
+if first == 0 then redis.call('SET', KEYS[5], number) end
 redis.call('XADD', KEYS[1], '*', 'stream', 'part.triggered', 'number', number, 'body', ARGV[1])
 return number
 """
@@ -185,14 +188,15 @@ class EventLog:
     ) -> int:
         """Give the trigger the station's next number and tell it.
 
-        0 when the run's limit of triggers or the station's last number is reached; -1 when the arrived file
-        (path, state) has had its trigger.
+        0 when the run's limit of triggers is reached; -1 when the arrived file (path, state) has had its trigger; -2
+        when the station has had last_number in this run.
         """
         keys = [
             self.key(PartTriggered, trigger.station),
             f"{self.prefix}:triggers:{trigger.station}",
             self.triggers_key(str(trigger.run_id)),
             self.arrived_key(trigger.station),
+            self.first_key(str(trigger.run_id), trigger.station),
         ]
         with self.answered():
             args: list[str | int] = [trigger.model_dump_json(), limit, *map(text, map(storable, arrival)), last_number]
@@ -207,8 +211,28 @@ class EventLog:
             found = self.client.hget(self.arrived_key(station), text(storable(path)))
         return None if found is None else text(found)
 
+    def arrived_files(self, station: str) -> Iterator[tuple[str, str]]:
+        """Every file that had its trigger, as it is stored here, and in which state; some perhaps twice."""
+        with self.answered():
+            for path, state in self.client.hscan_iter(self.arrived_key(station), count=1000):
+                yield text(path), text(state)
+
+    def forget_arrived(self, station: str, paths: Sequence[str]) -> None:
+        """These files are gone: should they come back, they are other parts."""
+        with self.answered():
+            for at in range(0, len(paths), 1000):
+                self.client.hdel(self.arrived_key(station), *(text(storable(path)) for path in paths[at : at + 1000]))
+
     def triggers_key(self, run_id: str) -> str:
         return f"{self.prefix}:run:{run_id}:triggers"
+
+    def first_key(self, run_id: str, station: str) -> str:
+        return f"{self.prefix}:run:{run_id}:first:{station}"
+
+    def first_number(self, run_id: str, station: str) -> int:
+        """The number of the run's first trigger at the station; 1 when it is not known."""
+        with self.answered():
+            return int(cast(bytes | None, self.client.get(self.first_key(run_id, station))) or 1)
 
     def triggered(self, run_id: str) -> int:
         """How many triggers the run has given."""

@@ -9,17 +9,18 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from storage.errors import CameraTimeout, StopAsked, StreamUnavailable
-from storage.events import Event, FrameCaptured, InspectionDecided, PartTriggered, Trigger, Verdict, now
+from storage.events import Event, FrameCaptured, InspectionDecided, PartTriggered, Trigger, Verdict, new_id, now
 from storage.images import ImageStore
 from storage.stream import EventLog
 from tests.facts import RECIPE, STATION, Plant, picture
 from workers.capture.arrivals import FileArrivals
-from workers.capture.build import images_in, last_number
+from workers.capture.build import arrivals, images_in, last_number
 from workers.capture.camera import Camera, Frame, Shot
 from workers.capture.dataset import DatasetCamera
 from workers.capture.folder import FolderCamera
@@ -283,6 +284,8 @@ def test_the_station_tells_how_its_cameras_are(bench: Bench) -> None:
 
 def test_triggers_that_end_with_an_error_end_the_worker(bench: Bench) -> None:
     class Broken(Producer):
+        ended = ""
+
         def run(self, stop: threading.Event) -> None:
             raise KeyError("a wire is loose")
 
@@ -363,12 +366,36 @@ def test_a_recording_waits_for_its_folder_and_ends_with_its_last_image(bench: Be
     assert 1 <= length(bench) <= images_in(options) == 3
 
 
+def test_a_recording_plays_in_every_run_and_says_that_it_has_ended(bench: Bench) -> None:
+    folder = bench.folder / "recording"
+    folder.mkdir()
+    for number in range(3):
+        (folder / f"{number}.png").write_bytes(picture(number))
+    options = {"name": "top", "kind": "folder", "path": folder, "watch": False, "loop": False, "pattern": "*"}
+    bench.log.seed_trigger_number(STATION, 100)  # an earlier run's
+    for run in (bench.plant.run_id, new_id()):
+        producer = IntervalTrigger(bench.log, STATION, run, 0, 0, None, lambda: last_number([options]))
+        worker = bench.worker(FolderCamera("top", folder), triggers=partial(made, producer))
+        with running(worker):
+            events = bench.outcomes(3)
+            until = time.monotonic() + PATIENCE_SECONDS
+            while "has ended after 3 parts" not in worker.status.detail:
+                assert time.monotonic() < until
+                time.sleep(0.01)
+        shown = [event.frames[0].source for event in events if isinstance(event, FrameCaptured)]
+        assert shown == ["0.png", "1.png", "2.png"]
+
+
+def made(producer: TriggerProducer, log: EventLog) -> list[TriggerProducer]:
+    return [producer]
+
+
 def test_a_folder_that_disappears_and_returns_loses_no_file(bench: Bench) -> None:
     folder, away = bench.folder / "in", bench.folder / "away"
     folder.mkdir()
     (folder / "a.png").write_bytes(picture(1))
-    arrivals = FileArrivals(folder, lambda path: False, settle_seconds=0.0)
-    producer = FileTrigger(bench.log, STATION, bench.plant.run_id, 0, "bracket", arrivals.poll, 0.01)
+    watched = FileArrivals(folder, lambda path: False, settle_seconds=0.0)
+    producer = FileTrigger(bench.log, STATION, bench.plant.run_id, 0, "bracket", watched.poll, 0.01)
     with producing(producer):
         wait_until(lambda: length(bench) == 1)
         folder.rename(away)
@@ -418,6 +445,43 @@ def test_a_watched_folder_that_is_gone_is_told_of_its_camera_and_trigger_and_log
     assert [record.message for record in caplog.records if "no trigger" in record.message] == [
         f"station {STATION}: no triggers until it is mended: {folder}: No such file or directory"
     ]
+
+
+def test_files_that_are_gone_do_not_fill_redis(bench: Bench) -> None:
+    folder, away = bench.folder / "in", bench.folder / "away"
+    folder.mkdir()
+    camera = {"kind": "folder", "path": folder, "watch": True, "pattern": "*.png"}
+
+    def known() -> set[str]:
+        return {Path(path).name for path, _ in bench.log.arrived_files(STATION)}
+
+    trigger = FileTrigger(bench.log, STATION, bench.plant.run_id, 0, None, list)
+
+    def told(watched: FileArrivals) -> list[str]:
+        time.sleep(0.05)  # a listing that took long is not repeated at once
+        return [path.name for path in watched.poll() if trigger.tell(path)]
+
+    def begun() -> FileArrivals:
+        return arrivals(bench.log, STATION, {"settle_seconds": 0.0}, [camera])
+
+    for name in ("a.png", "b.png", "notes.txt", "c\udcff.png"):
+        (folder / name).write_bytes(picture(1))
+    watched = begun()
+    assert sorted(told(watched)) == ["a.png", "b.png", "c\udcff.png"] and len(known()) == 3
+    (folder / "a.png").rename(away)
+    assert told(watched) == [] and len(known()) == 2
+    away.rename(folder / "a.png")
+    assert told(watched) == ["a.png"] and len(known()) == 3
+    folder.rename(away)
+    folder.mkdir()  # unmounted
+    assert told(watched) == [] and told(begun()) == [] and len(known()) == 3
+    (folder / "stray.png").write_bytes(picture(2))
+    assert told(begun()) == ["stray.png"] and len(known()) == 4
+    (folder / "stray.png").unlink()
+    (away / "b.png").unlink()
+    folder.rmdir()
+    away.rename(folder)
+    assert told(begun()) == [] and known() == {"a.png", "c\\udcff.png"}
 
 
 def test_a_software_trigger_has_its_number_at_once(bench: Bench) -> None:

@@ -16,7 +16,7 @@ import pytest
 from storage.errors import CameraError, CameraLost, CameraSettingRefused, SourceExhausted
 from storage.image_files import natural_order
 from storage.images import Image, decode, encode
-from workers.capture.arrivals import complete_files
+from workers.capture.arrivals import FileState, complete_files, listing
 from workers.capture.camera import Shot
 from workers.capture.dataset import DatasetCamera
 from workers.capture.folder import FileArrivals, FolderCamera
@@ -130,6 +130,13 @@ def test_a_trigger_cannot_name_a_file_elsewhere(folder: Path, name: str) -> None
         opened(folder, "watch").capture(shot(1, Path(name)))
 
 
+def test_a_file_larger_than_any_image_of_the_allowed_size_is_not_read(tmp_path: Path) -> None:
+    with (tmp_path / "a.tif").open("wb") as file:
+        file.truncate(1 << 40)  # a hole: it takes no room on the disk
+    with pytest.raises(CameraError, match=r"a\.tif has 1099511627776 bytes; .* 2 megapixels .* no more than 20194304"):
+        opened(tmp_path, maximum_megapixels=2).capture(shot(1))
+
+
 def test_an_empty_or_absent_folder_is_a_lost_camera(tmp_path: Path) -> None:
     with pytest.raises(CameraLost, match="holds no complete image"):
         opened(tmp_path)
@@ -204,7 +211,7 @@ class Clock:
 
 
 def arrivals(folder: Path, clock: Clock, already_seen: Callable[[Path], bool] = lambda path: False) -> FileArrivals:
-    return FileArrivals(folder, already_seen, settle_seconds=1.0, clock=clock, remembered_names=2)
+    return FileArrivals(folder, already_seen, settle_seconds=1.0, clock=clock)
 
 
 def names(paths: list[Path]) -> list[str]:
@@ -276,7 +283,6 @@ def test_what_was_seen_before_the_restart_does_not_arrive_again(tmp_path: Path) 
 def test_an_unmounted_folder_does_not_bring_its_files_twice(folder: Path) -> None:
     clock = Clock()
     watched = arrivals(folder, clock)
-    watched._remembered_names = 100
     watched.poll()
     clock.now = 1
     assert len(watched.poll()) == 4
@@ -291,18 +297,88 @@ def test_an_unmounted_folder_does_not_bring_its_files_twice(folder: Path) -> Non
         assert watched.poll() == []
 
 
-def test_names_long_gone_are_forgotten(tmp_path: Path) -> None:
+def arrived(watched: FileArrivals, clock: Clock) -> list[str]:
+    """What has arrived once everything there had time to settle."""
+    clock.now += 10  # a listing that took long is not repeated at once
+    first = watched.poll()
+    clock.now += 10
+    return names(first + watched.poll())
+
+
+def test_names_that_come_back_are_parts_again_however_many_there_are(tmp_path: Path) -> None:
+    clock = Clock()
+    watched = arrivals(tmp_path, clock)
+    ring = [f"{number:04d}.png" for number in range(400)]
+    for turn in range(3):
+        for place, name in enumerate(ring):
+            (tmp_path / name).write_bytes(b"x")
+            os.utime(tmp_path / name, ns=(0, 1_700_000_000_000_000_000 + 1000 * turn + place))
+        assert arrived(watched, clock) == ring
+        if turn == 1:
+            for name in ring[:-1]:
+                (tmp_path / name).unlink()
+            assert arrived(watched, clock) == []
+            (tmp_path / ring[-1]).unlink()
+
+
+def test_a_file_that_was_taken_away_and_comes_back_as_it_was_is_a_part_again(tmp_path: Path) -> None:
+    clock = Clock()
+    folder, away = tmp_path / "in", tmp_path / "away.png"
+    folder.mkdir()
+    watched = arrivals(folder, clock)
+    for name in ("a.png", "b.png"):
+        (folder / name).write_bytes(name.encode())
+    assert arrived(watched, clock) == ["a.png", "b.png"]
+    (folder / "a.png").rename(away)
+    assert arrived(watched, clock) == []
+    away.rename(folder / "a.png")
+    assert arrived(watched, clock) == ["a.png"]
+
+
+def test_what_another_program_writes_under_an_unmounted_share_forgets_nothing(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock, seen = Clock(), set[str]()
+    watched = arrivals(folder, clock, lambda path: path.name in seen)
+    seen.update(arrived(watched, clock))
+    away = folder.with_name("share")
+    folder.rename(away)
+    folder.mkdir()
+    (folder / "stray.png").write_bytes(b"x")
+    with monkeypatch.context() as mounted:
+        mounted.setattr("workers.capture.arrivals.listing", lambda path: (-1, listing(path)[1]))
+        assert arrived(watched, clock) == ["stray.png"]
+    shutil.rmtree(folder)
+    away.rename(folder)
+    assert arrived(watched, clock) == []
+
+
+def test_names_that_are_gone_are_not_remembered(tmp_path: Path) -> None:
     clock = Clock()
     watched = arrivals(tmp_path, clock)
     for number in range(10):
         path = tmp_path / f"{number}.png"
         path.write_bytes(b"x")
-        watched.poll()
-        clock.now += 1
-        assert names(watched.poll()) == [path.name]
+        assert arrived(watched, clock) == [path.name]
         path.unlink()
-    watched.poll()
-    assert len(watched._done) == 2
+    assert arrived(watched, clock) == [] and len(watched._done) == 1  # the folder is empty: it may be unmounted
+
+
+def test_a_large_folder_is_not_listed_at_every_poll(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, listed = Clock(), list[Path]()
+
+    def slow(path: Path) -> tuple[int, dict[str, FileState | None]]:
+        listed.append(path)
+        time.sleep(0.02)
+        return listing(path)
+
+    monkeypatch.setattr("workers.capture.arrivals.listing", slow)
+    watched = arrivals(folder, clock)
+    for clock.now in (0, 0.01, 0.02, 0.03, 0.04, 0.05):
+        watched.poll()
+    assert len(listed) == 1
+    clock.now = 1
+    assert len(watched.poll()) == 4 and len(listed) == 2
 
 
 def test_a_jpeg_of_a_folder_keeps_its_bytes(tmp_path: Path) -> None:

@@ -7,13 +7,14 @@ from concurrent.futures import wait
 from datetime import timedelta
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from storage import deployments, records, thresholds
 from storage.deployments import Alias, Wish
 from storage.errors import DiskFull, ModelAltered, ModelError, ModelMissing
 from storage.events import FrameCaptured, FrameFacts, InspectionDecided, PartShadowed, Verdict, now
-from storage.images import ImageStore, describe
+from storage.images import ImageStore, describe, encode
 from storage.stream import EventLog
 from storage.thresholds import Thresholds
 from tests.facts import MODEL, RECIPE, Plant, frame, model, picture
@@ -142,6 +143,20 @@ def test_an_image_that_cannot_be_read_is_an_error_that_says_why(bench: Bench) ->
         strict=True,
     ):
         assert words in event.reason and event.reason
+
+
+def test_an_image_file_without_all_of_its_pixels_is_an_error(bench: Bench) -> None:
+    pixels = np.random.default_rng(1).integers(0, 255, (64, 64), np.uint8)
+    whole = encode(pixels, "jpeg")
+    third = whole[: len(whole) // 3].rstrip(b"\xff") + b"\xff\xd9"
+    given = []
+    for data in (whole, third):
+        bench.store.put(data, ".jpg")
+        named = frame("camera-1", data, media_type="image/jpeg", source="a.jpg")
+        given.append(bench.part(20).model_copy(update={"frames": (named,)}))
+    good, cut = bench.decide(*given)
+    assert good.verdict != "ERROR" and cut.verdict == "ERROR"
+    assert "coded pixels are missing" in cut.reason
 
 
 def test_a_recipe_that_is_not_configured_is_an_error(bench: Bench) -> None:

@@ -288,8 +288,13 @@ def test_trigger_numbers_have_no_gaps_and_end_at_the_limit(any_log: EventLog) ->
     assert numbers(any_log.read("capture", "c", [key], 10, 10)) == [1, 2, 3, 4]
 
 
-def test_a_recording_ends_with_its_last_number(log: EventLog) -> None:
-    assert [log.trigger(trigger(), last_number=2) for _ in range(4)] == [1, 2, 0, 0]
+def test_a_recording_ends_with_its_last_number_in_each_run(log: EventLog) -> None:
+    assert [log.trigger(trigger(), last_number=2) for _ in range(4)] == [1, 2, -2, -2]
+    next_run = trigger().model_copy(update={"run_id": new_id()})
+    assert log.trigger(trigger()) == 3
+    assert [log.trigger(next_run, last_number=2) for _ in range(3)] == [4, 5, -2]
+    assert log.first_number(str(next_run.run_id), STATION) == 4
+    assert log.first_number(str(RUN), STATION) == 1
 
 
 def test_a_file_has_one_trigger_however_often_it_is_told(log: EventLog) -> None:

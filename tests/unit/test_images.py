@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
+import tracemalloc
 import zlib
 from typing import Any
 
@@ -179,6 +180,62 @@ def test_the_whole_file_is_readable(kind: str) -> None:
     assert decode(FORMATS[kind]).shape == (120, 160, 3)
 
 
+JPEGS: dict[str, dict[str, Any]] = {
+    "baseline": {},
+    "grey": {},
+    "optimized": {"optimize": True},
+    "restarts": {"restart_marker_rows": 1},
+    "progressive": {"progressive": True},
+}
+
+
+def jpeg(pixels: Image, kind: str, quality: int = 90) -> bytes:
+    shown = pixels[:, :, 0].copy() if kind == "grey" else pixels
+    return written(Pillow.fromarray(shown), "JPEG", quality=quality, **JPEGS[kind])
+
+
+@pytest.mark.parametrize("kind", JPEGS)
+@pytest.mark.parametrize("share", [0.05, 0.33, 0.5, 0.9, 0.99])
+def test_a_jpeg_that_ends_early_in_good_order_is_unreadable(kind: str, share: float) -> None:
+    data = jpeg(noise(), kind)
+    pixels_at = data.index(b"\xff\xda")
+    kept = data[: pixels_at + int((len(data) - pixels_at) * share)].rstrip(b"\xff") + b"\xff\xd9"
+    with pytest.raises(ImageUnreadable, match=r"corrupt|truncated"):
+        decode(kept, from_outside=True)
+
+
+@pytest.mark.parametrize("kind", JPEGS)
+@pytest.mark.parametrize("filling", [bytes(40_000), noise().tobytes()], ids=["zeros", "noise"])
+@pytest.mark.parametrize("pixels", [noise(), cv2.GaussianBlur(noise(), (9, 9), 3)], ids=["noise", "smooth"])
+def test_a_jpeg_with_a_third_overwritten_is_unreadable(kind: str, filling: bytes, pixels: Image) -> None:
+    data = bytearray(jpeg(pixels, kind))
+    size = len(data) // 3
+    data[size : 2 * size] = filling[:size]
+    with pytest.raises(ImageUnreadable, match=r"corrupt|truncated"):
+        decode(bytes(data), from_outside=True)
+
+
+@pytest.mark.parametrize("kind", JPEGS)
+@pytest.mark.parametrize("quality", [20, 75, 95, 100])
+@pytest.mark.parametrize("shape", [(1, 1), (9, 17), (64, 400)])
+def test_a_whole_jpeg_raises_no_alarm_whatever_it_shows(kind: str, quality: int, shape: tuple[int, int]) -> None:
+    flat = [np.full((*shape, 3), shade, np.uint8) for shade in (0, 128, 255)]
+    half = np.concatenate([noise(*shape), flat[1]])
+    for pixels in (*flat, noise(*shape), part(*shape), half, half[::-1].copy()):
+        decode(jpeg(pixels, kind, quality), from_outside=True)
+
+
+def test_a_jpeg_of_another_encoder_and_with_exif_raises_no_alarm() -> None:
+    for data in (encode(part(), "jpeg"), encode(noise(), "jpeg", 100), encode(part()[:, :, 0], "jpeg", 30)):
+        assert decode(data, from_outside=True).shape[:2] == (describe(data).height, describe(data).width)
+    exif = Pillow.new("RGB", (1, 1)).getexif()
+    exif[ORIENTATION] = 6
+    data = written(Pillow.fromarray(part()).convert("CMYK"), "JPEG", exif=exif, comment=b"a comment")
+    assert decode(data + bytes(1000), from_outside=True).shape == (80, 60, 3)
+    few_bytes_too_many = FORMATS["jpeg"][:-2] + bytes(8) + b"\xff\xff\xd9"
+    assert (decode(few_bytes_too_many, from_outside=True) == decode(FORMATS["jpeg"])).all()
+
+
 @pytest.mark.parametrize("kind", ["jpeg", "progressive", "png", "deflate"])
 def test_a_damaged_image_is_unreadable(kind: str) -> None:
     data = bytearray(FORMATS[kind])
@@ -186,6 +243,41 @@ def test_a_damaged_image_is_unreadable(kind: str) -> None:
     data[middle : middle + 64] = bytes.fromhex("ff01") * 32
     with pytest.raises(ImageUnreadable, match=r"corrupt|cannot be decoded"):
         decode(bytes(data))
+
+
+def tiff_deflated(strip: bytes, **more: int) -> bytes:
+    """One strip that claims to be 300x300 grey pixels."""
+    tags = {256: 300, 257: 300, 258: 8, 259: 8, 262: 1, 273: 8, 277: 1, 278: 300, 279: len(strip)}
+    tags |= {int(tag.removeprefix("tag")): value for tag, value in more.items()}
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in sorted(tags.items()))
+    return b"II*\0" + struct.pack("<I", 8 + len(strip)) + strip + struct.pack("<H", len(tags)) + entries + bytes(4)
+
+
+def test_a_tiff_that_unpacks_to_more_than_its_size_is_refused_before_it_has() -> None:
+    packer = zlib.compressobj(9)
+    strip = b"".join(packer.compress(bytes(1 << 20)) for _ in range(256)) + packer.flush()
+    tracemalloc.start()
+    try:
+        with pytest.raises(ImageUnreadable, match="bytes where 90000 belong"):
+            decode(tiff_deflated(strip))
+        assert tracemalloc.get_traced_memory()[1] < 32 << 20
+    finally:
+        tracemalloc.stop()
+    assert decode(tiff_deflated(zlib.compress(bytes(90_000)))).shape == (300, 300)
+    assert decode(tiff_deflated(zlib.compress(bytes(91_000)))).shape == (300, 300)  # a writer that fills up
+    with pytest.raises(ImageUnreadable, match="truncated"):
+        decode(tiff_deflated(zlib.compress(noise().tobytes())[:10_000]))
+    tile = {"tag322": 60_000, "tag323": 60_000, "tag324": 8, "tag325": len(strip)}
+    with pytest.raises(ImageUnreadable, match="tiles of 60000x60000 pixels for an image of 300x300"):
+        decode(tiff_deflated(strip, **tile))
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "I;16", "RGB", "RGBA", "P", "CMYK"])
+@pytest.mark.parametrize("options", [{}, {"strip_size": 1}])
+def test_every_regular_deflated_tiff_is_within_its_size(mode: str, options: dict[str, Any]) -> None:
+    size = (100, 75)
+    image = Pillow.new(mode, size, 1) if mode in ("1", "L", "I;16", "P") else Pillow.new(mode, size)
+    assert decode(written(image, "TIFF", compression="tiff_deflate", **options)).shape[:2] == (75, 100)
 
 
 def test_opencv_does_not_write_to_stderr(capfd: pytest.CaptureFixture[str]) -> None:
@@ -221,7 +313,7 @@ def test_random_damage_raises_nothing_but_our_own_errors(kind: str) -> None:
         for place in random.integers(0, 400, 4):
             data[place] = random.integers(0, 256)
         try:
-            pixels = decode(bytes(data))
+            pixels = decode(bytes(data), from_outside=True)
         except (ImageUnreadable, ImageSizeRefused):
             continue
         assert pixels.shape[:2] == (describe(bytes(data)).height, describe(bytes(data)).width)

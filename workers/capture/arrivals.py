@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import stat
 import time
-from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from storage.image_files import image_files, natural_order
+from storage.image_files import image_files, is_image_name, natural_order
 
-REWRITABLE = 256
-"""So many of the newest files are looked at for being written anew: cameras that always write one name do that."""
+CHEAP_SECONDS = 0.01  # a listing that takes no longer than this is made at every poll
+LISTING_SHARE = 0.2  # of the time goes into longer ones: a folder of 100,000 files takes half a second of a core
 
 FileState = tuple[int, int]
 """Size in bytes and time of the last change in ns: as long as either moves, somebody is writing."""
@@ -34,10 +35,32 @@ def complete_files(folder: Path, settle_seconds: float) -> list[Path]:
     return [path for path, state in before.items() if state is not None and file_state(path) == state]
 
 
+def listing(folder: Path) -> tuple[int, dict[str, FileState | None]]:
+    """The device the folder is on and each image file's state; None for one that is empty or cannot be looked at."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)  # one folder throughout, whatever is mounted meanwhile
+    try:
+        with os.scandir(descriptor) as entries:
+            found = {entry.name: entry_state(entry) for entry in entries if is_image_name(entry.name)}
+        return os.fstat(descriptor).st_dev, found
+    finally:
+        os.close(descriptor)
+
+
+def entry_state(entry: os.DirEntry[str]) -> FileState | None:
+    try:
+        status = entry.stat()
+    except OSError:
+        return None
+    is_written = stat.S_ISREG(status.st_mode) and status.st_size
+    return (status.st_size, status.st_mtime_ns) if is_written else None
+
+
 class FileArrivals:
     """Image files that have newly arrived in a folder, each handed over once, and again when it is written anew.
 
-    What was handed over is remembered by this object alone; `already_seen` asks what earlier processes saw.
+    What was handed over is remembered by this object alone, for as long as the file is there; `already_seen` asks what
+    earlier processes saw. `forget` is told which files are gone, and `tidy` what there is when it begins or another
+    device is there.
     """
 
     def __init__(
@@ -46,60 +69,63 @@ class FileArrivals:
         already_seen: Callable[[Path], bool],
         settle_seconds: float = 0.5,
         clock: Callable[[], float] = time.monotonic,
-        remembered_names: int = 100_000,
+        forget: Callable[[list[Path]], None] = lambda gone: None,
+        tidy: Callable[[Mapping[str, FileState | None]], None] = lambda found: None,
     ) -> None:
         self.folder = folder
-        self._already_seen = already_seen
+        self._already_seen, self._forgotten, self._tidy = already_seen, forget, tidy
         self._settle_seconds = settle_seconds
         self._clock = clock
-        self._remembered_names = remembered_names
-        self._done: dict[Path, None] = {}
-        self._newest: OrderedDict[Path, FileState] = OrderedDict()
-        self._waiting: dict[Path, tuple[FileState, float]] = {}
+        self._device: int | None = None
+        self._list_at = clock()
+        self._done: dict[str, FileState] = {}
+        self._waiting: dict[str, tuple[FileState, float]] = {}
 
     def poll(self) -> list[Path]:
         """Files completed since the last poll, the oldest first; OSError while the folder is not there."""
-        present = image_files(self.folder)
-        arrived = [path for path in present if self._is_awaited(path) and self._is_settled(path)]
-        arrived.sort(key=lambda path: (self._waiting[path][0][1], natural_order(path)))
-        for path in arrived:
-            self._hand_over(path, self._waiting.pop(path)[0])
-        self._forget(present)
-        return arrived
+        if self._clock() >= self._list_at:
+            self._list()
+        else:
+            self._look_at({name: file_state(self.folder / name) for name in self._waiting})
+        settled = self._clock() - self._settle_seconds
+        arrived = [name for name, (_, since) in self._waiting.items() if since <= settled]
+        arrived.sort(key=lambda name: (self._waiting[name][0][1], natural_order(Path(name))))
+        for name in arrived:
+            self._done[name] = self._waiting.pop(name)[0]
+        return [self.folder / name for name in arrived]
 
-    def _is_awaited(self, path: Path) -> bool:
-        """Never handed over, or written anew since."""
-        if path not in self._done or path in self._waiting:
-            return True
-        handed_over = self._newest.get(path)
-        return handed_over is not None and file_state(path) not in (None, handed_over)
+    def _list(self) -> None:
+        """Look at every file, however old: a camera may use its names again."""
+        started = time.perf_counter()
+        device, found = listing(self.folder)
+        if found:  # an empty folder is what an unmounted share looks like: its files may come back
+            self._forget(device, found)
+        self._look_at({name: state for name, state in found.items() if self._done.get(name) != state})
+        took = time.perf_counter() - started
+        self._list_at = self._clock() + (took / LISTING_SHARE if took > CHEAP_SECONDS else 0.0)
 
-    def _hand_over(self, path: Path, state: FileState) -> None:
-        self._done[path] = None
-        self._newest[path] = state
-        self._newest.move_to_end(path)
-        while len(self._newest) > REWRITABLE:
-            self._newest.popitem(last=False)
+    def _forget(self, device: int, found: dict[str, FileState | None]) -> None:
+        """Forget names that are no longer there: when they come back, they are other parts."""
+        if device != self._device:  # a share was mounted here, or is no longer: these are other files
+            self._done.clear()
+            self._tidy(found)
+        self._device = device
+        gone = self._done.keys() - found.keys()
+        if gone:
+            self._forgotten([self.folder / name for name in gone])
+        for name in gone:
+            del self._done[name]
+        for name in self._waiting.keys() - found.keys():
+            del self._waiting[name]
 
-    def _is_settled(self, path: Path) -> bool:
-        if path not in self._waiting and self._already_seen(path):
-            self._done[path] = None
-            return False
-        state, now = file_state(path), self._clock()
-        if state is None:
-            return False
-        known, since = self._waiting.get(path, (None, now))
-        if known != state:
-            since = now
-        self._waiting[path] = (state, since)
-        return now - since >= self._settle_seconds
-
-    def _forget(self, present: list[Path]) -> None:
-        """Forget names long gone; not all of them at once, for an unmounted folder comes back with its files."""
-        here = set(present)
-        for path in [path for path in self._waiting if path not in here]:
-            del self._waiting[path]
-        surplus = len(self._done) - len(here) - self._remembered_names
-        if surplus > 0:
-            for path in [path for path in self._done if path not in here][:surplus]:
-                del self._done[path]
+    def _look_at(self, states: dict[str, FileState | None]) -> None:
+        """Files that were not handed over in this state: how long have they been as they are?"""
+        now = self._clock()
+        for name, state in states.items():
+            known = self._waiting.get(name)
+            if state is None:
+                self._waiting.pop(name, None)
+            elif known is None and self._already_seen(self.folder / name):
+                self._done[name] = state
+            elif known is None or known[0] != state:
+                self._waiting[name] = (state, now)

@@ -17,7 +17,8 @@ from workers.capture.dataset import DatasetCamera
 from workers.capture.folder import FolderCamera, FolderMode
 from workers.capture.memory import MemoryCamera
 from workers.capture.opencv import StreamFormat, opencv_camera
-from workers.capture.trigger import FileTrigger, IntervalTrigger, arrival_state
+from workers.capture.told import ToldFiles
+from workers.capture.trigger import FileTrigger, IntervalTrigger
 from workers.capture.worker import TriggerProducer
 from workers.elpv import replayed_cells
 from workers.frames import colour_frames
@@ -25,15 +26,21 @@ from workers.frames import colour_frames
 Options = Mapping[str, Any]
 
 
-def build_cameras(cameras: Sequence[Options], taught: Options | None) -> list[Camera]:
+def build_cameras(cameras: Sequence[Options], taught: Options | None, maximum_megapixels: float = 100) -> list[Camera]:
     """The cameras of a station, closed; a dataset camera leaves out what the model was taught from."""
-    return [BUILDERS[options["kind"]](options, taught) for options in cameras]
+    limit = {"maximum_megapixels": maximum_megapixels}
+    return [BUILDERS[options["kind"]]({**options, **limit}, taught) for options in cameras]
 
 
 def folder_camera(options: Options, taught: Options | None) -> Camera:
     mode: FolderMode = "watch" if options["watch"] else "loop" if options["loop"] else "once"
     return FolderCamera(
-        options["name"], Path(options["path"]), mode, bayer=options["bayer"], pattern=options["pattern"]
+        options["name"],
+        Path(options["path"]),
+        mode,
+        bayer=options["bayer"],
+        pattern=options["pattern"],
+        maximum_megapixels=options["maximum_megapixels"],
     )
 
 
@@ -93,7 +100,7 @@ def build_triggers(
 
 
 def last_number(cameras: Sequence[Options]) -> int:
-    """A recording that is played once has as many parts as its shortest folder has images; 0 is without end."""
+    """A recording played once has as many parts in a run as its shortest folder has images; 0 is without end."""
     recordings = [
         camera for camera in cameras if camera["kind"] == "folder" and not camera["watch"] and not camera["loop"]
     ]
@@ -110,8 +117,7 @@ def images_in(camera: Options) -> int:
 
 def arrivals(log: EventLog, station: str, trigger: Options, cameras: Sequence[Options]) -> FileArrivals:
     watched = next(camera for camera in cameras if camera["kind"] == "folder" and camera["watch"])
-
-    def already_seen(path: Path) -> bool:
-        return not fnmatch(path.name, watched["pattern"]) or log.arrived(station, str(path)) == arrival_state(path)
-
-    return FileArrivals(Path(watched["path"]), already_seen, settle_seconds=trigger["settle_seconds"])
+    folder = Path(watched["path"])
+    told = ToldFiles(log, station, folder, watched["pattern"])
+    settle_seconds = trigger["settle_seconds"]
+    return FileArrivals(folder, told.already_seen, settle_seconds, forget=told.forget, tidy=told.tidy)

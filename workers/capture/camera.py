@@ -22,6 +22,8 @@ class Shot:
     part_id: str | None = None
     path: Path | None = None
     """The file that a file trigger names."""
+    number_in_run: int | None = None
+    """Runs from 1 in each run; not set: as trigger_number."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Literal
 
 from storage.errors import CameraError, CameraLost, InspectionFailed, SourceExhausted
 from storage.image_files import is_image_name
-from storage.images import decode, encode
+from storage.images import decode, encode, maximum_file_bytes
 from workers.capture.arrivals import FileArrivals, complete_files
 from workers.capture.bayer import BayerPattern, demosaic
 from workers.capture.camera import Frame, RepeatableCamera, Shot
@@ -19,7 +20,7 @@ FolderMode = Literal["once", "loop", "watch"]
 
 
 class FolderCamera(RepeatableCamera):
-    """Trigger n gets the n-th file in natural order as listed when opened, or the file that the trigger names.
+    """Trigger n of a run gets the n-th file in natural order as listed when opened, or the file that the trigger names.
 
     A repeated trigger gets the same file, as long as no file is added before it while the line is down. In `watch`
     the trigger always names the file. With `bayer` the frame is the demosaiced image and is stored as PNG.
@@ -35,8 +36,10 @@ class FolderCamera(RepeatableCamera):
         settle_seconds: float = 0.5,
         bayer: BayerPattern | None = None,
         pattern: str = "*",
+        maximum_megapixels: float = 100,
     ) -> None:
         super().__init__(name)
+        self._maximum_megapixels = maximum_megapixels
         self._pattern = pattern
         self.folder = folder
         self.mode = mode
@@ -63,12 +66,13 @@ class FolderCamera(RepeatableCamera):
         return files
 
     def capture(self, shot: Shot) -> Frame:
-        path = self._named(shot.path) if shot.path else self._listed(shot.trigger_number)
+        path = self._named(shot.path) if shot.path else self._listed(shot.number_in_run or shot.trigger_number)
         encoded = self._read(path)
         if self._bayer is None:
             return self._frame(encoded=encoded, source=path.name)
         try:
-            pixels = demosaic(decode(encoded), self._bayer)
+            mosaic = decode(encoded, maximum_megapixels=self._maximum_megapixels, from_outside=True)
+            pixels = demosaic(mosaic, self._bayer)
         except InspectionFailed as error:
             raise CameraError(self.name, f"{path}: {error}") from error
         return self._frame(encoded=encode(pixels, "png"), pixels=pixels, source=path.name)
@@ -89,9 +93,19 @@ class FolderCamera(RepeatableCamera):
         return self._files[(trigger_number - 1) % count]
 
     def _read(self, path: Path) -> bytes:
+        allowed = maximum_file_bytes(self._maximum_megapixels)
         try:
-            return path.read_bytes()
+            with path.open("rb") as file:
+                size = os.fstat(file.fileno()).st_size
+                encoded = file.read() if size <= allowed else b""
         except OSError as error:
             if self.folder.is_dir():
                 raise CameraError(self.name, f"{path}: {error.strerror}") from error
             raise CameraLost(self.name, f"folder {self.folder} is gone") from error
+        if size > allowed:
+            raise CameraError(
+                self.name,
+                f"{path} has {size} bytes; an image of {self._maximum_megapixels:g} megapixels "
+                f"(images.maximum_megapixels) takes no more than {allowed}",
+            )
+        return encoded

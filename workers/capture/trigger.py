@@ -22,6 +22,7 @@ CAPTURE = "capture"
 AHEAD = 4  # triggers that may wait for a station that cannot keep its interval
 RETRY_SECONDS = 0.25
 WAIT_SECONDS = 0.01
+RECORDING_ENDED = -2  # in place of a number
 
 
 def software_trigger(
@@ -73,6 +74,8 @@ def in_words(error: Exception) -> str:
 class IntervalTrigger(Producer):
     """A part every so often; never more than AHEAD triggers before a station that is slower than its interval."""
 
+    ended = ""
+
     def __init__(
         self,
         log: EventLog,
@@ -83,7 +86,7 @@ class IntervalTrigger(Producer):
         product: str | None,
         last_number: Callable[[], int] = lambda: 0,
     ) -> None:
-        self.last_number = last_number  # of a recording that is played once; 0 is without end
+        self.last_number = last_number  # of a recording that is played once in a run; 0 is without end
         self.log, self.station, self.run_id, self.limit, self.product = log, station, run_id, limit, product
         self.interval_seconds = 60.0 / parts_per_minute if parts_per_minute else 0.0
         self.key = log.key(PartTriggered, station)
@@ -116,11 +119,17 @@ class IntervalTrigger(Producer):
             triggered_at=now(),
             product=self.product,
         )
-        return self.log.trigger(trigger, self.limit, last_number=last_number) > 0
+        number = self.log.trigger(trigger, self.limit, last_number=last_number)
+        if number == RECORDING_ENDED:
+            self.ended = f"the recording has ended after {last_number} parts; the next start plays it again"
+            logger.info("station %s: %s", self.station, self.ended)
+        return number > 0
 
 
 class FileTrigger(Producer):
     """A part for each file that has arrived and is complete; a file once told is not told again."""
+
+    ended = ""
 
     def __init__(
         self,

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Protocol
+from uuid import UUID
 
 from storage.errors import ImageUnreadable, InspectionFailed, Overloaded, StaleTrigger, StopAsked
 from storage.events import FrameCaptured, FrameFacts, InspectionDecided, PartTriggered, Trigger, Verdict, now
@@ -41,6 +42,9 @@ class TriggerProducer(Protocol):
         """Why there are no triggers now; empty when there are."""
         ...
 
+    ended: str
+    """Why there will be no more; empty as long as there will."""
+
     def run(self, stop: threading.Event) -> None:
         """Tell triggers until stopped."""
         ...
@@ -70,6 +74,8 @@ class CaptureWorker:
         self.captured_key = self.log.key(FrameCaptured)
         self.producers: Sequence[TriggerProducer] = ()
         self.troubles = ""
+        self.first_numbers: dict[UUID, int] = {}
+        self.ended = ""
         self.failure: Exception | None = None
         self.untold: FrameCaptured | InspectionDecided | None = None
         self.stop = threading.Event()
@@ -106,6 +112,7 @@ class CaptureWorker:
         """A producer that fails ends the worker: a station without triggers must not look healthy."""
         try:
             producer.run(stop)
+            self.ended = producer.ended or self.ended
         except Exception as error:  # the end of a thread, and soon of the process
             logger.exception("triggers of station %s ended", self.plan.name)
             self.failure = error
@@ -119,6 +126,8 @@ class CaptureWorker:
 
     def report(self) -> None:
         self.mind_triggers()
+        if self.ended:
+            self.status.detail = self.ended  # a station that waits for nothing must not look as if it did
         states = self.views.status()
         counts = self.views.counts()
         self.status.facts["cameras"] = {name: camera_facts(state) for name, state in states.items()}
@@ -185,7 +194,10 @@ class CaptureWorker:
 
     def shot(self, trigger: Trigger) -> Shot:
         path = Path(trigger.path) if trigger.path else None
-        return Shot(trigger.trigger_number, self.plan.timeout_seconds, trigger.part_id, path)
+        if trigger.run_id not in self.first_numbers:  # what is left of an earlier run has its own
+            self.first_numbers[trigger.run_id] = self.log.first_number(str(trigger.run_id), self.plan.name)
+        number_in_run = trigger.trigger_number - self.first_numbers[trigger.run_id] + 1
+        return Shot(trigger.trigger_number, self.plan.timeout_seconds, trigger.part_id, path, number_in_run)
 
     def refuse_stale(self, trigger: Trigger, deliveries: int) -> None:
         """A live camera sees the world now: when the trigger is old, another part is in front of it."""
@@ -217,7 +229,7 @@ class CaptureWorker:
             assert frame.pixels is not None, "a frame has pixels or bytes"
             data = encode(frame.pixels, self.plan.image_format, self.plan.jpeg_quality)
         facts = facts_of(data)
-        self.pool.submit(logged, self.keep_hot, trigger, frame.camera, data)
+        self.pool.submit(logged, self.keep_hot, trigger, frame, data)
         stored = self.store.put(data, SUFFIXES.get(facts.media_type, UNREADABLE_SUFFIX))
         self.pool.submit(logged, self.store.make_durable, [stored.sha256])
         return FrameFacts(
@@ -237,14 +249,19 @@ class CaptureWorker:
             source=frame.source,
         )
 
-    def keep_hot(self, trigger: Trigger, camera: str, data: bytes) -> None:
+    def keep_hot(self, trigger: Trigger, frame: Frame, data: bytes) -> None:
         """Inference sees the pixels that were stored, so the hot copy is decoded from the bytes that are stored."""
         size = self.plan.image_size
         try:
-            pixels = decode(data, minimum_side=size, maximum_megapixels=self.plan.maximum_megapixels)
+            pixels = decode(
+                data,
+                minimum_side=size,
+                maximum_megapixels=self.plan.maximum_megapixels,
+                from_outside=frame.source is not None,
+            )
         except InspectionFailed:
             return  # the evidence is kept; inference reads the file and answers with the reason
-        self.hot.put(hot_key(trigger.inspection_id, camera, size), pixels)
+        self.hot.put(hot_key(trigger.inspection_id, frame.camera, size), pixels)
 
     def failed(self, trigger: Trigger, reason: str) -> InspectionDecided:
         return InspectionDecided(

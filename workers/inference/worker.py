@@ -170,7 +170,12 @@ class InferenceWorker:
         if found is not None:
             return found
         size = self.recipes[part.event.recipe].image_size
-        return decode(self.store.get(frame.sha256), minimum_side=size, maximum_megapixels=self.maximum_megapixels)
+        return decode(
+            self.store.get(frame.sha256),
+            minimum_side=size,
+            maximum_megapixels=self.maximum_megapixels,
+            from_outside=frame.source is not None,
+        )
 
     def score(self, parts: list[Part]) -> None:
         """One forward pass for all frames of all parts of a recipe."""

@@ -104,7 +104,12 @@ class Teacher:
     def images(self, paths: list[Path], minimum_side: int) -> Iterator[Image]:
         """Decoded as serving decodes them."""
         for path in paths:
-            yield decode(path.read_bytes(), minimum_side=minimum_side, maximum_megapixels=self.maximum_megapixels)
+            yield decode(
+                path.read_bytes(),
+                minimum_side=minimum_side,
+                maximum_megapixels=self.maximum_megapixels,
+                from_outside=True,
+            )
 
     def deploy(self, name: str, recipe: Mapping[str, Any], detector: Detector, taught_from: list[str]) -> None:
         """The artefact is complete on disk before the row that names it; a crash leaves a folder nobody names."""

@@ -20,7 +20,8 @@ LISTED = text(
            coalesce((SELECT array_agg(d.alias ORDER BY d.alias) FROM deployments d
                      WHERE d.model_version = m.id AND d.share > 0
                        AND d.id IN (SELECT max(id) FROM deployments GROUP BY recipe, alias)), '{}') AS aliases,
-           m.metrics -> 'gate' ->> 'sentence' AS gate, m.metrics ->> 'promise' AS promise
+           m.metrics -> 'gate' ->> 'sentence' AS gate, m.metrics ->> 'promise' AS promise,
+           (SELECT t.report FROM training_runs t WHERE t.id = m.training_run) AS report
     FROM model_versions m
     WHERE (CAST(:recipe AS text) IS NULL OR m.recipe = :recipe) AND (CAST(:id AS text) IS NULL OR m.id = :id)
     ORDER BY m.recipe, m.created_at DESC, m.id DESC

@@ -26,6 +26,7 @@ from tests import facts
 from tests.acceptance.command import wait_until
 from tests.conftest import execute
 from tests.facts import frame, picture, prediction
+from tests.integration.gate_report import report_on_record
 from tests.integration.served import Served, browser
 from tests.integration.staff import NAMES, hire, showing
 from tests.integration.test_relay import serve as serve_pages
@@ -342,3 +343,16 @@ def test_the_line_page_tells_what_is_overdue_and_how_much_people_agree(plant: Pl
     page.wait("Boolean(document.querySelector('.rate.false_rejects .hint'))")
     hint = page.run("document.querySelector('.rate.false_rejects .hint').textContent")
     assert hint == "of uncertain parts that people decided: those that were normal"
+
+
+def test_the_models_page_leads_to_the_gates_figures_and_pictures(plant: Plant) -> None:
+    run_id = report_on_record(plant.up.database, plant.up.home)
+    page = plant.open("models")
+    page.wait("document.querySelectorAll('.versions a.report, .runs a.report').length === 2")
+    assert "0.910 → 0.950" in page.run("document.querySelector('.runs li').textContent")
+    (url,) = set(page.run("[...document.querySelectorAll('a.report')].map((link) => link.href)"))
+    assert url == f"{plant.url}/api/v1/training/{run_id}/report"
+    page.open(url)
+    page.wait("document.title === 'retrained against old' && document.images.length > 3")
+    assert page.run("[...document.images].every((one) => one.complete && one.naturalWidth > 0)"), "pictures are shown"
+    assert page.run("getComputedStyle(document.querySelector('.row')).display") == "flex", "and its styles hold"

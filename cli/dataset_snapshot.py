@@ -25,7 +25,9 @@ ASIDE = ("reason", "sha256", "part_key", "is_anomaly", "decided_by", "used", "re
 CHALLENGE = ("recipe", "part_key", "added_at", "added_by", "reason")
 
 set_aside = typer.Typer(no_args_is_help=True, help="Images that a snapshot put before an engineer.")
-challenge = typer.Typer(no_args_is_help=True, help="Parts that every model is judged on and none is taught from.")
+challenge = typer.Typer(
+    no_args_is_help=True, help="Parts that no model is taught from, and that every candidate and champion is judged on."
+)
 
 
 def snapshot(

@@ -35,7 +35,7 @@ from orchestrator.tally import Tally
 from orchestrator.users import make_first_admin
 from orchestrator.web import listen, serve
 from orchestrator.weights import missing_weights
-from storage import records
+from storage import model_versions, records
 from storage.code_version import code_version
 from storage.database import Database, migrate
 from storage.errors import DatabaseUnavailable, ModelError, ServiceFailed, TeachingFailed
@@ -306,6 +306,7 @@ def register(loaded: Loaded, used: Services, database: Database, log: EventLog, 
             name: records.register_recipe(session, name, settings.recipes[name].model_dump(mode="json"))
             for name in settings.used_recipes
         }
+        taught_from = {name: model_versions.taught_from(session, name) for name in settings.used_recipes}
         highest = {station.name: records.highest_trigger_number(session, station.name) for station in settings.stations}
     for station_name, number in highest.items():
         log.seed_trigger_number(station_name, number)
@@ -315,6 +316,7 @@ def register(loaded: Loaded, used: Services, database: Database, log: EventLog, 
         database_url=used.database_url,
         run_id=run_id,
         recipe_ids=recipe_ids,
+        taught_from=taught_from,
         parts=options.parts,
     )
 

@@ -290,6 +290,7 @@ class Prediction(Base):
     map_sha256: Mapped[str | None] = mapped_column(String(64))
     deployment_id: Mapped[int | None] = mapped_column(ForeignKey("deployments.id"))  # by which the version scored it
     scored_at: Mapped[datetime | None]  # by a challenger; else the verdict's decided_at tells
+    worker: Mapped[str | None]  # inference worker, as model_swaps names it
 
 
 class InspectionVerdict(Base):

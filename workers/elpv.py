@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from functools import cache
 from hashlib import sha256
@@ -84,10 +85,19 @@ def taught_cells(kind: str, count: int, seed: int) -> list[Cell]:
 
 
 def replayed_cells(
-    kind: str, *, shuffled: bool, seed: int, taught_cells: str, taught_count: int, taught_seed: int
+    kind: str,
+    *,
+    shuffled: bool,
+    seed: int,
+    taught_cells: str,
+    taught_count: int,
+    taught_seed: int,
+    hidden: AbstractSet[str] = frozenset(),
 ) -> list[Cell]:
-    """The cells of this kind that the model was not taught from."""
+    """The cells of this kind that the model is not taught from, nor one was. hidden: SHA-256s, or names of files."""
     known = {one.path for one in chosen(taught_cells, taught_count, taught_seed)}
+    if hidden:
+        known |= {one.path for sha256, one in cells_by_image().items() if hidden & {sha256, one.path.name}}
     rest = [one for one in cells(kind) if one.path not in known]
     if shuffled:
         random.Random(seed).shuffle(rest)

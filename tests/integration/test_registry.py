@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from orchestrator.doorkeeper import digest
-from storage import deployments, people, records
+from storage import deployments, model_versions, people, records
 from storage.database import Database
 from storage.events import Verdict
 from storage.images import decode, encode
@@ -93,6 +93,27 @@ def test_a_deployment_and_the_way_back_stay_on_record(adline: Command) -> None:
     assert (shown["gate"], shown["files"], shown["aliases"]) == ("better", "intact", [])
     assert adline("model", "history", "unknown") == 1 and "no deployment on record" in adline.err
     assert adline("model", "show", "unknown") == 1 and "no model version 'unknown'" in adline.err
+
+
+def test_the_auditor_sees_what_a_first_model_was_taught_from_also_where_only_names_are_known(
+    adline: Command, database: Database
+) -> None:
+    sha256 = "a" * 64
+    known: list[object] = ["old.png", {"image": "new.png", "sha256": sha256, "group": None}]
+    known.append({"image": "side.png", "sha256": "b" * 64, "group": "P-7"})
+    with database.begin() as session:
+        records.register_model(session, model("first", configuration={"taught_from": known}))
+    question = (
+        "SELECT image, sha256, split, part_key, is_anomaly, source FROM v_model_images WHERE model_version = 'first'"
+    )
+    rows = {tuple(row.values()) for row in adline.json("audit", "sql", f"{question} ORDER BY image")}
+    assert rows == {
+        ("new.png", sha256, "train", f"image:{sha256}", False, "taught"),
+        ("old.png", None, "train", None, False, "taught"),
+        ("side.png", "b" * 64, "train", "group:P-7", False, "taught"),
+    }
+    with database.begin() as session:
+        assert model_versions.taught_from(session, RECIPE) == {"old.png", sha256, "b" * 64}
 
 
 def test_model_show_and_train_show_say_where_the_gates_page_is(adline: Command, database: Database) -> None:

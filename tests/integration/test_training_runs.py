@@ -176,7 +176,12 @@ def test_a_run_judges_the_challenge_parts_beside_the_pool_and_tells_of_them(scho
             "part:P-201",
             "part:P-204",
         }
+        taught = session.execute(
+            text("SELECT part_key, decided_by FROM v_model_images WHERE model_version = :version"),
+            {"version": run.candidate},
+        ).all()
     assert not learned & {"part:P-201", "part:P-204"}
+    assert {row.part_key for row in taught} == learned and {row.decided_by for row in taught} == {"anna"}
 
 
 def killed_while_it_deploys(school: School, database: Database, run_id: UUID) -> None:

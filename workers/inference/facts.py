@@ -24,6 +24,7 @@ def facts_of(frame: FrameFacts, prediction: Prediction, champion: Champion) -> P
         ng_threshold=champion.thresholds.ng,
         probabilities={**prediction.probabilities, **comparable(champion.detector.calibration, prediction.raw_score)},
         deployment_id=champion.deployment_id,
+        worker=champion.worker,
     )
 
 

@@ -178,6 +178,8 @@ def test_with_known_good_parts_the_thresholds_are_calibrated_and_damage_is_seen(
         assert model_versions.taught_from(session, "another") == frozenset()
     damaged = [casting(seed, damaged=True) for seed in range(200, 204)]
     judged = workshop.inspect(*(casting(seed) for seed in range(100, 104)), *damaged)
+    assert all(one.worker for one in judged), "which worker scored it is on record"
+    assert all(one.projections is not None and len(one.projections) == 8 for one in judged), "and what drift compares"
     scores = [one.anomaly_score for one in judged]
     assert max(scores[:4]) < min(scores[4:])
     assert all(score >= version.ng_threshold for score in scores[4:])

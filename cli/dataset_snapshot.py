@@ -34,7 +34,7 @@ OTHER_COMMANDS = ("list", "show", "export", "import", "verify", "set-aside", "ch
 
 
 def snapshot(
-    words: Annotated[list[str] | None, typer.Argument(hidden=True, metavar=" ")] = None,
+    context: typer.Context,
     recipe: Recipe = None,
     name: Annotated[str | None, typer.Option(help="Its name; else <YYYYMMDD>_V<n>_<description>.")] = None,
     description: Annotated[str, typer.Option(help="What it is for; else the recipe's name.")] = "",
@@ -43,8 +43,8 @@ def snapshot(
     as_json: JsonOption = False,
 ) -> None:
     """Take a snapshot of a recipe's labels, images, masks and splits; what looks wrong is set aside."""
-    if words:
-        refuse_words(words)
+    if context.args:
+        refuse_words(context.args)
     loaded = load_settings(config, os.environ)
     with Console(stderr=True, quiet=as_json).status("gathering labels") as status:
 

@@ -13,7 +13,7 @@ from cli import dataset_snapshot
 from cli.option import ConfigOption, JsonOption
 
 app = typer.Typer(no_args_is_help=True, help="Snapshots of labelled images, and data sets in folders.")
-app.command()(dataset_snapshot.snapshot)
+app.command(context_settings={"allow_extra_args": True})(dataset_snapshot.snapshot)
 app.command("list")(dataset_snapshot.listed)
 app.command()(dataset_snapshot.show)
 app.command("import")(dataset_snapshot.bring_in)

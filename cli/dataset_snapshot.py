@@ -25,10 +25,16 @@ ASIDE = ("reason", "sha256", "part_key", "is_anomaly", "decided_by", "used", "re
 CHALLENGE = ("recipe", "part_key", "added_at", "added_by", "reason")
 
 set_aside = typer.Typer(no_args_is_help=True, help="Images that a snapshot put before an engineer.")
-challenge = typer.Typer(no_args_is_help=True, help="Parts that every model is judged on and none is taught from.")
+challenge = typer.Typer(
+    no_args_is_help=True, help="Parts that no model is taught from, and that every candidate and champion is judged on."
+)
+
+
+OTHER_COMMANDS = ("list", "show", "export", "import", "verify", "set-aside", "challenge")
 
 
 def snapshot(
+    context: typer.Context,
     recipe: Recipe = None,
     name: Annotated[str | None, typer.Option(help="Its name; else <YYYYMMDD>_V<n>_<description>.")] = None,
     description: Annotated[str, typer.Option(help="What it is for; else the recipe's name.")] = "",
@@ -37,6 +43,8 @@ def snapshot(
     as_json: JsonOption = False,
 ) -> None:
     """Take a snapshot of a recipe's labels, images, masks and splits; what looks wrong is set aside."""
+    if context.args:
+        refuse_words(context.args)
     loaded = load_settings(config, os.environ)
     with Console(stderr=True, quiet=as_json).status("gathering labels") as status:
 
@@ -45,6 +53,15 @@ def snapshot(
 
         found = line_snapshots.take(loaded, recipe, name, description, seed, progress)
     print_json(found) if as_json else typer.echo(in_words(found))
+
+
+def refuse_words(words: list[str]) -> None:
+    """`adline dataset snapshot list` would be read as taking a snapshot: say which command is meant."""
+    if words[0] in OTHER_COMMANDS:
+        raise typer.BadParameter(
+            f"use `adline dataset {' '.join(words)}`: snapshot alone takes one", param_hint=words[0]
+        )
+    raise typer.BadParameter("a snapshot's name is given with --name", param_hint=words[0])
 
 
 def listed(recipe: Recipe = None, config: ConfigOption = None, as_json: JsonOption = False) -> None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console, Group, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
@@ -152,7 +152,14 @@ def training(health: LineHealth, steps: bool = True) -> Iterator[str]:
         if wanted:
             yield f"  {recipe}: {count} new labels, retrained after {wanted}"
     if newest := facts["newest"]:
-        yield f"  {newest['words']}" if steps else f" {newest['step']}"
+        yield (f"  {newest['words']}" if steps else f" {newest['step']}") + f1(newest)
+
+
+def f1(run: Mapping[str, Any]) -> str:
+    """Of champion and candidate on the protected pool, once the gate has both."""
+    if run["f1_before"] is None or run["f1_after"] is None:
+        return ""
+    return f" (F1 on protected parts: {run['f1_before']:.3f} before, {run['f1_after']:.3f} with the candidate)"
 
 
 def worker_row(worker: WorkerHealth) -> tuple[str, ...]:

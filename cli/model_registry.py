@@ -52,7 +52,8 @@ def list_versions(recipe: OneRecipe = None, config: ConfigOption = None, as_json
 @app.command()
 def show(version: Version, config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """All that is on record of a version; exit code 1 when its files are missing or altered."""
-    with looking(load_settings(config, os.environ)) as registry:
+    loaded = load_settings(config, os.environ)
+    with looking(loaded) as registry:
         found = registry.shown(version)
     if as_json:
         print_json(found)
@@ -62,6 +63,7 @@ def show(version: Version, config: ConfigOption = None, as_json: JsonOption = Fa
         typer.echo(f"{'sha256':<14}{found['sha256']} ({found['files']})")
         typer.echo(f"{'thresholds':<14}OK below {found['ok_threshold']:.4f}, NG from {found['ng_threshold']:.4f}")
         typer.echo(f"{'gate':<14}{found['gate'] or found['promise'] or '-'}")
+        typer.echo(f"{'report':<14}{loaded.home / found['report'] if found['report'] else '-'}")
         print_table(("watched", "verdict", "parts", "first_at", "last_at"), found["parts"])
         print_table(DEPLOYMENTS, found["deployments"])
     raise typer.Exit(0 if found["files"] == "intact" else 1)

@@ -19,6 +19,7 @@ from cli.option import ConfigOption, JsonOption
 from orchestrator.configuration import Loaded, load_settings
 from orchestrator.folders import state_folder
 from orchestrator.logs import log_to_file, terminal_kept_clean
+from orchestrator.origin import DEFAULT
 
 if TYPE_CHECKING:
     from orchestrator.line import Line
@@ -62,7 +63,7 @@ def start(
 
 
 def settings_of(config: Path | None, options: dict[str, Any], oracle: bool) -> Loaded:
-    """With the oracle the demo line puts more before it than it would before people; other lines are as they say."""
+    """With the oracle the demo line puts more before it than it would before people, unless the environment says so."""
     loaded = load_settings(config, os.environ, options)
     if not oracle:
         return loaded
@@ -71,7 +72,9 @@ def settings_of(config: Path | None, options: dict[str, Any], oracle: bool) -> L
     refuse_strangers(loaded.settings)
     if not loaded.is_demo:
         return loaded
-    return load_settings(config, os.environ, demo_settings(loaded.settings) | options)
+    asked = demo_settings(loaded.settings)
+    wanted = {path: value for path, value in asked.items() if loaded.origin.get(path) == DEFAULT}
+    return load_settings(config, os.environ, wanted | options)
 
 
 def run(
@@ -130,8 +133,10 @@ def loop_closed(up: Line) -> AbstractContextManager[object]:
 
 def loop_summary(up: Line) -> dict[str, Any]:
     from orchestrator.closed_loop import closed_loop
+    from workers.elpv import cells_by_image
 
-    return closed_loop(up.database, up.run_id)
+    cells = {sha256: cell.type for sha256, cell in cells_by_image().items()}
+    return closed_loop(up.database, up.run_id, cells)
 
 
 def wait_trained(up: Line, stopping: Stopping, display: Display, console: Console) -> None:
@@ -202,11 +207,16 @@ def in_words(summary: dict[str, Any], home: Path) -> str:
 
 def loop_in_words(summary: dict[str, Any]) -> list[str]:
     """What the oracle's labels came to."""
-    lines = [f"{summary['labels']} labels, {summary['training_runs']} training runs, {summary['promoted']} promoted"]
+    undecided = summary["decided"].get("cannot_tell", 0)
+    lines = [
+        f"{summary['labels']} labels ({undecided} parts of which nobody could tell), "
+        f"{summary['training_runs']} training runs, {summary['promoted']} promoted"
+    ]
     lines += [f"  {run['sentence'] or run['error'] or run['state']}" for run in summary["runs"]]
     if summary["f1_before"] is not None:
         before, after = summary["f1_before"], summary["f1_after"]
-        lines.append(f"F1 on {summary['pool']} protected parts: {before:.3f} before, {after:.3f} after")
+        cells = ", ".join(f"{count} {kind}" for kind, count in summary["pool_cells"].items())
+        lines.append(f"F1 on {summary['pool']} protected parts ({cells}): {before:.3f} before, {after:.3f} after")
     if summary["parts_per_second_training"] and summary["parts_per_second_idle"]:
         training, idle = summary["parts_per_second_training"], summary["parts_per_second_idle"]
         lines.append(f"{training} parts/s while training, {idle} otherwise")

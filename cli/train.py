@@ -71,12 +71,15 @@ def list_runs(
 @app.command("show")
 def show_run(run_id: RunArgument, config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """One run: what it learned from, what the gate said and by which figures."""
-    with reading(load_settings(config, os.environ)) as session:
+    loaded = load_settings(config, os.environ)
+    with reading(loaded) as session:
         found = training_runs.shown(training_runs.find(session, run_id))
     if as_json:
         print_json(found)
     else:
         typer.echo(in_words(found))
+        if found["report"]:
+            typer.echo(f"report: {loaded.home / found.pop('report')}")
         figures = found.pop("figures")
         print_table(("fact", "value"), [{"fact": name, "value": value} for name, value in {**found, **figures}.items()])
 

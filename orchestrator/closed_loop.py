@@ -2,32 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
-from storage import records, training_runs
+from storage import records, snapshots, training_runs
 from storage.database import Database
+from storage.label_models import Decision
 from storage.models import LineRun
+from storage.snapshot_models import Split
 from storage.training_models import TrainingRun
 
 Span = tuple[datetime, datetime]
+LEARNED_FROM: Final = (Decision.NORMAL, Decision.ANOMALY)
 
 
-def closed_loop(database: Database, line_run: UUID) -> dict[str, Any]:
-    """As `adline start --oracle --json` tells it."""
+def closed_loop(database: Database, line_run: UUID, cells: Mapping[str, str]) -> dict[str, Any]:
+    """As `adline start --oracle --json` tells it. cells: what kind of cell each image shows, by its SHA-256."""
     with database.begin() as session:
         begun = session.get_one(LineRun, line_run).started_at
         runs = list(reversed(training_runs.listed(session, since=begun, limit=1000)))
         decided = training_runs.decided(session, begun)
         times = training_runs.verdict_times(session, line_run)
+        last = last_judged(runs)
+        pool = snapshots.items(session, last.snapshot, Split.TEST) if last and last.snapshot else []
     training, idle = rates(times, [(run.started_at, run.ended_at or times[-1]) for run in runs if run.started_at])
     return {
-        "labels": sum(decided.values()),
+        "labels": sum(decided.get(decision, 0) for decision in LEARNED_FROM),
         "training_runs": len(runs),
         "promoted": sum(run.promoted for run in runs),
         **told(runs),
+        "pool_cells": dict(Counter(cells.get(item.sha256, "unknown") for item in pool)),
         "parts_per_second_training": training,
         "parts_per_second_idle": idle,
         "decided": decided,
@@ -37,15 +44,19 @@ def closed_loop(database: Database, line_run: UUID) -> dict[str, Any]:
 
 def told(runs: Sequence[TrainingRun]) -> dict[str, Any]:
     """F1 of the first champion and of the last one, on the pool that the last promotion was decided on."""
-    judged = [run for run in runs if run.figures.get("pool")]
-    promoted = [run for run in judged if run.promoted]
-    last = next(iter([*promoted[::-1], *judged[::-1]]), None)
+    last = last_judged(runs)
     if last is None:
         return {"f1_before": None, "f1_after": None, "pool": 0}
     figures = last.figures
     before = figures["first"]["f1"] if figures.get("first") else figures["f1_before"]
     after = figures["f1_after"] if last.promoted else figures["f1_before"]
     return {"f1_before": before, "f1_after": after, "pool": figures["pool"]["parts"]}
+
+
+def last_judged(runs: Sequence[TrainingRun]) -> TrainingRun | None:
+    """The last run that was promoted; without one the last whose candidate was judged. runs: the oldest first."""
+    judged = [run for run in runs if run.figures.get("pool")]
+    return next(iter([*(run for run in judged[::-1] if run.promoted), *judged[::-1]]), None)
 
 
 def rates(times: Sequence[datetime], busy: Sequence[Span]) -> tuple[float | None, float | None]:

@@ -41,7 +41,7 @@ from orchestrator.users import make_first_admin
 from orchestrator.wants import unmet, wants
 from orchestrator.web import listen, serve
 from orchestrator.weights import missing_weights
-from storage import records
+from storage import model_versions, records
 from storage.code_version import code_version
 from storage.database import Database, migrate
 from storage.errors import DatabaseUnavailable, ModelError, ServiceFailed, SettingsError, TeachingFailed
@@ -335,6 +335,7 @@ def register(loaded: Loaded, used: Services, database: Database, log: EventLog, 
             name: records.register_recipe(session, name, settings.recipes[name].model_dump(mode="json"))
             for name in settings.used_recipes
         }
+        taught_from = {name: model_versions.taught_from(session, name) for name in settings.used_recipes}
         highest = {station.name: records.highest_trigger_number(session, station.name) for station in settings.stations}
     for station_name, number in highest.items():
         log.seed_trigger_number(station_name, number)
@@ -344,6 +345,7 @@ def register(loaded: Loaded, used: Services, database: Database, log: EventLog, 
         database_url=used.database_url,
         run_id=run_id,
         recipe_ids=recipe_ids,
+        taught_from=taught_from,
         parts=options.parts,
     )
 

@@ -88,19 +88,23 @@ class LineMetrics:
     def drift(self) -> Iterator[Metric]:
         psi = GaugeMetricFamily("adline_drift_psi", "Scores against the reference's.", labels=["station", "camera"])
         ks = GaugeMetricFamily("adline_drift_ks", "Scores against the reference's.", labels=["station", "camera"])
+        gauges = {"psi": psi, "ks": ks}
+        for name in ("embedding_psi", "embedding_ks"):
+            said = "Embeddings against the reference's."
+            gauges[name] = GaugeMetricFamily(f"adline_drift_{name}", said, labels=["station", "camera"])
         labels = ["station", "camera", "cause"]
         alarms = GaugeMetricFamily("adline_drift_alarms", "Alarms nobody acknowledged.", labels=labels)
         facts = [worker.facts for worker in self.line_health.workers if worker.stage == "drift"]
         for one in (one for found in facts for one in found.get("drift", {}).values()):
-            for metric, value in ((psi, one["psi"]), (ks, one["ks"])):
-                if value is not None:
-                    metric.add_metric([one["station"], one["camera"]], value)
+            for name, metric in gauges.items():
+                if one.get(name) is not None:
+                    metric.add_metric([one["station"], one["camera"]], one[name])
         opened = [
             (one["station"], one["camera"], one["cause"]) for found in facts for one in found.get("drift_alarms", [])
         ]
         for place, count in sorted(Counter(opened).items()):
             alarms.add_metric(list(place), count)
-        yield from (psi, ks, alarms)
+        yield from (*gauges.values(), alarms)
 
     def health(self) -> Iterable[Metric]:
         ready = GaugeMetricFamily("adline_ready", "1 when a check of /readyz holds.", labels=["check"])

@@ -83,6 +83,7 @@ class VersionListed(BaseModel):
     aliases: list[str]
     gate: str | None = Field(description="What the gate said of it.")
     promise: str | None = Field(description="What its calibration promises.")
+    report: str | None = Field(description="The gate's page: /api/v1/training/{training_run}/report.")
 
 
 class DeploymentListed(BaseModel):

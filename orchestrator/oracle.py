@@ -13,7 +13,6 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from hashlib import sha256
 from random import Random
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -25,7 +24,7 @@ from storage import people
 from storage.database import Database
 from storage.errors import SettingsError
 from storage.people_rows import Role
-from workers.elpv import cells
+from workers.elpv import cells_by_image
 
 logger = logging.getLogger(__name__)
 
@@ -39,9 +38,9 @@ WISH: Final = {"station": None, "product": None, "policy": "oldest"}
 Answer = dict[str, Any]
 
 
-def experts(kind: str = "all") -> dict[str, float]:
+def experts() -> dict[str, float]:
     """What the experts said of each image: the probability of a defect, by the SHA-256 of its file."""
-    return {sha256(cell.path.read_bytes()).hexdigest(): cell.probability for cell in cells(kind)}
+    return {sha256: cell.probability for sha256, cell in cells_by_image().items()}
 
 
 def decision(probability: float | None, has_class: bool) -> Answer:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,8 @@ class Place:
     database_url: str
     run_id: UUID
     recipe_ids: Mapping[str, int]
+    taught_from: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    """Of each recipe, the images that its models were taught from: SHA-256s, or names of files."""
     parts: int = 0
     """Stop triggering after so many parts; 0 is never."""
 
@@ -83,6 +85,7 @@ def capture_tasks(stage: Stage, settings: Settings, place: Place) -> list[Task]:
 
 def capture_arguments(settings: Settings, place: Place, station: Station) -> dict[str, Any]:
     cameras = [camera.model_dump() for camera in station.cameras]
+    hidden = place.taught_from.get(station.recipe, frozenset())
     triggers = partial(
         build_triggers,
         station=station.name,
@@ -98,7 +101,7 @@ def capture_arguments(settings: Settings, place: Place, station: Station) -> dic
         "minimum_free_bytes": settings.images.minimum_free_megabytes << 20,
         "plan": station_plan(settings, place, station),
         "cameras": partial(
-            build_cameras, cameras, taught(settings.recipes[station.recipe]), settings.images.maximum_megapixels
+            build_cameras, cameras, taught(settings.recipes[station.recipe]), hidden, settings.images.maximum_megapixels
         ),
         "triggers": triggers,
         "delivery": delivery(settings, "capture", f"capture-{station.name}", 1),

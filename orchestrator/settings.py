@@ -201,12 +201,14 @@ class Drift(Section):
     deviations: Real = Field(
         default=4.0, ge=2, le=20, description="Nor may chance explain such a change: so many standard deviations."
     )
-    psi: Real = Field(default=0.25, gt=0, le=10, description="Population stability index of the scores that is much.")
+    psi: Real = Field(
+        default=0.25, gt=0, le=10, description="Population stability index of scores or embeddings that is much."
+    )
     chance: Real = Field(
         default=0.001,
         gt=0,
         le=0.1,
-        description="An alarm when chance makes scores differ so much less often than this.",
+        description="An alarm when chance makes scores or embeddings differ so much less often than this.",
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -15,7 +16,7 @@ from orchestrator.plan import trainer_plan
 from orchestrator.settings import Settings
 from storage import training_runs
 from storage.database import Database, check_schema
-from storage.errors import RecipeUnknown, TrainingRefused
+from storage.errors import NotOnRecord, RecipeUnknown, TrainingRefused
 from storage.training_models import ENDED, Cause, TrainingRun
 from workers.retrain.process import TrainerProcess
 from workers.retrain.worker import in_words
@@ -70,3 +71,13 @@ def wanted_recipe(settings: Settings, given: str | None) -> str:
         return str(given)
     what = f"recipe {given!r} is given" if given else "no recipe is given"
     raise RecipeUnknown(f"{what}; the stations run {', '.join(used) or 'none'}")
+
+
+def report_file(home: Path, run: TrainingRun) -> Path:
+    """The gate's page of a run; NotOnRecord while there is none, or when its file is gone."""
+    if run.report is None:
+        raise NotOnRecord(f"run {run.id} has no report: its gate said nothing ({run.state})")
+    found = (home / run.report).resolve()
+    if not found.is_relative_to((home / "training").resolve()) or not found.is_file():
+        raise NotOnRecord(f"the report of run {run.id} is not in the state folder any more")
+    return found

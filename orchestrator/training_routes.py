@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
-from typing import Annotated, Any
+from pathlib import Path
+from typing import Annotated, Any, Final
 from uuid import UUID
 
 from fastapi import Depends, FastAPI, Query
+from fastapi.responses import HTMLResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from orchestrator.answer import answered_with
 from orchestrator.person import Person, needs
 from orchestrator.review_answers import BODY, MISSING, REFUSED
 from orchestrator.settings import Settings
-from orchestrator.training import wanted_recipe
+from orchestrator.training import report_file, wanted_recipe
 from storage import training_runs
 from storage.database import Database
 from storage.training_models import Cause, Phase, RunState, TrainingRun
@@ -23,6 +25,11 @@ Engineer = Annotated[Person, Depends(needs("engineer"))]
 RUNS = "/api/v1/training"
 TAGS: list[Any] = ["training"]
 ENDED = answered_with(409, "The run has ended already.")
+# A file that a run wrote, with its styles and pictures in it: it fetches nothing, runs nothing and asks for nothing.
+REPORT_POLICY: Final = (
+    "default-src 'none'; img-src data:; style-src 'unsafe-inline'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'; sandbox"
+)
 
 
 class RunShown(BaseModel):
@@ -65,7 +72,7 @@ class RunWish(BaseModel):
     seed: int | None = Field(default=None, ge=0, le=2**32 - 1, description="Not set: the recipe's own.")
 
 
-def add_training(app: FastAPI, database: Callable[[], Database], settings: Settings) -> None:
+def add_training(app: FastAPI, database: Callable[[], Database], settings: Settings, home: Path) -> None:
     @app.get(RUNS, tags=TAGS, responses=REFUSED, response_model=list[RunShown])
     def listed(
         who: Engineer, recipe: str | None = None, limit: Annotated[int, Query(ge=1, le=1000)] = 50
@@ -87,6 +94,13 @@ def add_training(app: FastAPI, database: Callable[[], Database], settings: Setti
         """One run."""
         with database().begin() as session:
             return training_runs.find(session, run_id)
+
+    @app.get(f"{RUNS}/{{run_id}}/report", tags=TAGS, responses=MISSING, response_class=HTMLResponse)
+    def report(who: Engineer, run_id: UUID) -> HTMLResponse:
+        """The gate's page: figures, curves, confusion, and pictures of the parts that would be judged otherwise."""
+        with database().begin() as session:
+            file = report_file(home, training_runs.find(session, run_id))
+        return HTMLResponse(file.read_bytes(), headers={"Content-Security-Policy": REPORT_POLICY})
 
     @app.post(f"{RUNS}/{{run_id}}/cancel", tags=TAGS, responses=MISSING | ENDED, response_model=RunShown)
     def cancel(who: Engineer, run_id: UUID) -> TrainingRun:

@@ -175,7 +175,7 @@ def add_labeling(app: FastAPI, up: ServedLine, counting: Counting) -> None:
     add_events(app, lambda: up.log)
     add_sight(app, queue)
     add_line(app, lambda: up.database)
-    add_training(app, lambda: up.database, up.settings)
+    add_training(app, lambda: up.database, up.settings, up.home)
 
 
 def add_health(app: FastAPI, up: ServedLine, counting: Counting) -> None:

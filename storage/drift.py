@@ -18,10 +18,10 @@ from storage.errors import DriftRefused
 FRAMES = text(
     """
     SELECT station, camera, recipe, model_version, sha256, width, height, captured_at, anomaly_score, ng_threshold,
-           recorded_at
+           recorded_at, projections
     FROM (
         SELECT i.station, f.camera, c.name AS recipe, v.model_version, f.sha256, f.width, f.height, f.captured_at,
-               p.anomaly_score, p.ng_threshold, v.recorded_at,
+               p.anomaly_score, p.ng_threshold, v.recorded_at, p.projections,
                row_number() OVER (PARTITION BY i.station, f.camera ORDER BY md5(i.id::text)) AS drawn
         FROM verdicts v
         JOIN inspections i ON i.id = v.inspection_id
@@ -72,6 +72,7 @@ class RecordedFrame:
     anomaly_score: float
     ng_threshold: float
     recorded_at: datetime
+    projections: list[float] | None
 
 
 def clock(session: Session) -> datetime:

@@ -112,6 +112,8 @@ class PredictionFacts(Fact):
     map_sha256: str | None = None
     embedding: bytes | None = None  # float32, little endian; of what a person may look at, for the order of the queue
     deployment_id: int | None = None  # by which the version scored it
+    worker: Text | None = None  # inference worker, as in model_swaps
+    projections: tuple[float, ...] | None = None  # of the embedding, along directions of the model version
 
 
 class PartTriggered(Event):

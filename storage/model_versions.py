@@ -20,13 +20,18 @@ LISTED = text(
            coalesce((SELECT array_agg(d.alias ORDER BY d.alias) FROM deployments d
                      WHERE d.model_version = m.id AND d.share > 0
                        AND d.id IN (SELECT max(id) FROM deployments GROUP BY recipe, alias)), '{}') AS aliases,
-           m.metrics -> 'gate' ->> 'sentence' AS gate, m.metrics ->> 'promise' AS promise
+           m.metrics -> 'gate' ->> 'sentence' AS gate, m.metrics ->> 'promise' AS promise,
+           (SELECT t.report FROM training_runs t WHERE t.id = m.training_run) AS report
     FROM model_versions m
     WHERE (CAST(:recipe AS text) IS NULL OR m.recipe = :recipe) AND (CAST(:id AS text) IS NULL OR m.id = :id)
     ORDER BY m.recipe, m.created_at DESC, m.id DESC
     """
 )
 DETAIL = text("SELECT configuration, metrics FROM model_versions WHERE id = :id")
+TAUGHT_FROM = text(
+    "SELECT coalesce(sha256, image) FROM v_model_images "
+    "WHERE recipe = :recipe AND source = 'taught' AND snapshot IS NULL"
+)
 JUDGED = text(
     """
     SELECT p.scored_at IS NOT NULL AS watched, v.verdict, count(DISTINCT v.inspection_id) AS parts,
@@ -107,6 +112,11 @@ def listed(session: Session, recipe: str | None = None, id: str | None = None) -
 def detail(session: Session, id: str) -> dict[str, Any]:
     """Its configuration and metrics."""
     return dict(session.execute(DETAIL, {"id": id}).mappings().one())
+
+
+def taught_from(session: Session, recipe: str) -> frozenset[str]:
+    """What first models of the recipe were taught from: SHA-256s; names of files where nobody wrote those down."""
+    return frozenset(session.scalars(TAUGHT_FROM, {"recipe": recipe}))
 
 
 def judged(session: Session, id: str) -> list[dict[str, Any]]:

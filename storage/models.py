@@ -9,6 +9,7 @@ from uuid import UUID
 
 from sqlalchemy import (
     ARRAY,
+    REAL,
     BigInteger,
     CheckConstraint,
     DateTime,
@@ -290,6 +291,8 @@ class Prediction(Base):
     map_sha256: Mapped[str | None] = mapped_column(String(64))
     deployment_id: Mapped[int | None] = mapped_column(ForeignKey("deployments.id"))  # by which the version scored it
     scored_at: Mapped[datetime | None]  # by a challenger; else the verdict's decided_at tells
+    worker: Mapped[str | None]  # inference worker, as model_swaps names it
+    projections: Mapped[list[float] | None] = mapped_column(ARRAY(REAL))  # of the frame's embedding, for drift
 
 
 class InspectionVerdict(Base):

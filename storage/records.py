@@ -191,6 +191,7 @@ def unique(events: Iterable[InspectionDecided]) -> list[InspectionDecided]:
 
 def prediction_row(event: InspectionDecided | PartShadowed, facts: PredictionFacts) -> dict[str, Any]:
     row = dict(facts)
+    row["projections"] = None if facts.projections is None else list(facts.projections)
     del row["sha256"], row["embedding"]  # the frame's row has the one, storage.embeddings the other
     return {"inspection_id": event.trigger.inspection_id, **row}
 

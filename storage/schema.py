@@ -27,6 +27,7 @@ VIEWS = (
     *("v_defect_history", "v_model_deployments", "v_operator_decisions", "v_part_history", "v_people_history"),
     *("v_protected_parts", "v_set_aside", "v_snapshot_items", "v_threshold_settings", "v_training_runs"),
     *("v_deployment_requests", "v_model_swaps", "v_part_model", "v_shadow", "v_shadow_parts", "v_drift_alarms"),
+    "v_model_images",
 )
 
 

@@ -7,7 +7,11 @@ Solar Energy 185 (2019). CC BY-NC-SA 4.0. Only the labels are read here: images 
 from __future__ import annotations
 
 import random
+from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
+from functools import cache
+from hashlib import sha256
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -48,6 +52,12 @@ def cell(folder: Path, line: str) -> Cell:
     return Cell(folder / path, float(probability), kind)
 
 
+@cache
+def cells_by_image() -> Mapping[str, Cell]:
+    """Every cell by the SHA-256 of its file, as the records know it."""
+    return {sha256(one.path.read_bytes()).hexdigest(): one for one in cells("all")}
+
+
 INSTALL = "install the demo's images with pip install 'adline[demo]'"
 
 
@@ -75,10 +85,19 @@ def taught_cells(kind: str, count: int, seed: int) -> list[Cell]:
 
 
 def replayed_cells(
-    kind: str, *, shuffled: bool, seed: int, taught_cells: str, taught_count: int, taught_seed: int
+    kind: str,
+    *,
+    shuffled: bool,
+    seed: int,
+    taught_cells: str,
+    taught_count: int,
+    taught_seed: int,
+    hidden: AbstractSet[str] = frozenset(),
 ) -> list[Cell]:
-    """The cells of this kind that the model was not taught from."""
+    """The cells of this kind that the model is not taught from, nor one was. hidden: SHA-256s, or names of files."""
     known = {one.path for one in chosen(taught_cells, taught_count, taught_seed)}
+    if hidden:
+        known |= {one.path for sha256, one in cells_by_image().items() if hidden & {sha256, one.path.name}}
     rest = [one for one in cells(kind) if one.path not in known]
     if shuffled:
         random.Random(seed).shuffle(rest)

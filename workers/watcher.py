@@ -46,12 +46,15 @@ class Window:
     recipe: str
     frames: Gathering = field(default_factory=Gathering)
     scores: list[float] = field(default_factory=list)
+    projections: list[list[float]] = field(default_factory=list)
     ng_threshold: float = 1.0
     times: list[datetime] = field(default_factory=list)
 
     def add(self, frame: RecordedFrame, pixels: Any) -> None:
         self.frames.add(look(pixels, frame.width, frame.height))
         self.scores.append(frame.anomaly_score)
+        if frame.projections is not None:
+            self.projections.append(frame.projections)
         self.ng_threshold = frame.ng_threshold
         self.times.append(frame.captured_at)
 
@@ -169,8 +172,8 @@ class Watcher:
         diagnosis = diagnose(
             recorded(facts["frames"], reference.edges),
             sample,
-            Scores(np.array(facts["scores"]), window.ng_threshold),
-            Scores(np.array(window.scores), window.ng_threshold),
+            scores_of(facts["scores"], facts.get("projections"), window.ng_threshold),
+            scores_of(window.scores, window.projections, window.ng_threshold),
             self.limits,
         )
         station, camera, model_version = key
@@ -200,6 +203,7 @@ class Watcher:
             "cause": measurement.cause,
             "psi": measurement.psi,
             "ks": measurement.ks,
+            **{name: measurement.figures.get(name) for name in ("embedding_psi", "embedding_ks")},
         }
         self.status.facts["drift"] = known
 
@@ -211,6 +215,11 @@ class Watcher:
             {name: one[name] for name in ("alarm", "station", "camera", "cause")} for one in alarms
         ]
         self.status.set("running", in_words(alarms))
+
+
+def scores_of(scores: list[float], projections: list[list[float]] | None, ng_threshold: float) -> Scores:
+    """projections: None in a reference that is older than they are."""
+    return Scores(np.array(scores), ng_threshold, np.array(projections) if projections else None)
 
 
 def in_words(alarms: Sequence[Mapping[str, Any]]) -> str:
@@ -231,7 +240,7 @@ def reference_row(key: CameraKey, window: Window, sample: FrameSample, wish: int
         model_version=model_version,
         after=wish,
         frames=len(sample),
-        facts={"frames": sample.record(), "scores": window.scores},
+        facts={"frames": sample.record(), "scores": window.scores, "projections": window.projections},
         edges=sample.edge_bytes(),
         first_at=first_at,
         last_at=last_at,

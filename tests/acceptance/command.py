@@ -81,9 +81,9 @@ class Adline:
         """What of the line is still running."""
         return [process for process in self.seen if is_alive(process)]
 
-    def finish(self) -> int:
+    def finish(self, patience_seconds: float = PATIENCE_SECONDS) -> int:
         """Wait for the end; the exit code."""
-        deadline = time.monotonic() + PATIENCE_SECONDS
+        deadline = time.monotonic() + patience_seconds
         while self.process.poll() is None:
             self.look()
             assert time.monotonic() < deadline, f"{self.arguments} does not end: {self.said()}"

@@ -29,8 +29,8 @@ OUT_OF_FORCE = """
     FROM verdicts v JOIN predictions p ON p.inspection_id = v.inspection_id AND p.model_version = v.model_version
     LEFT JOIN deployments d ON d.id = p.deployment_id
     WHERE d.id IS NULL OR d.model_version <> p.model_version OR v.decided_at < d.deployed_at
-        OR NOT EXISTS (SELECT FROM v_model_swaps s WHERE s.deployment_id = d.id AND v.decided_at >= s.swapped_at
-                       AND v.decided_at <= coalesce(s.replaced_at, 'infinity'))
+        OR NOT EXISTS (SELECT FROM v_model_swaps s WHERE s.deployment_id = d.id AND s.worker = p.worker
+                       AND v.decided_at >= s.swapped_at AND v.decided_at <= coalesce(s.replaced_at, 'infinity'))
 """
 """Parts whose version did not hold the alias then, or that no worker was scoring by at that moment."""
 

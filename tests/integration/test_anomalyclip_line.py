@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
 from functools import partial
 from pathlib import Path
@@ -14,7 +15,7 @@ from sqlalchemy import select
 
 from orchestrator.recipe import Recipe
 from orchestrator.weights import missing_weights, named_weights
-from storage import records
+from storage import model_versions, records
 from storage.errors import ModelShapeWrong, SettingsError, WeightsMissing
 from storage.events import FrameCaptured, InspectionDecided
 from storage.image_store import ImageStore
@@ -168,9 +169,17 @@ def test_with_known_good_parts_the_thresholds_are_calibrated_and_damage_is_seen(
     calibration = version.metrics["calibration"]
     assert len(calibration["good_raw_scores"]) == 4 and calibration["target_false_reject_rate"] == 0.2
     assert version.metrics["promise"].endswith("calibrated on 4 held-out good ones")
-    assert len(version.configuration["taught_from"]) == 12
+    taught = {(one["image"], one["sha256"]) for one in version.configuration["taught_from"]}
+    images = sorted(workshop.good.iterdir())
+    assert taught == {(image.name, hashlib.sha256(image.read_bytes()).hexdigest()) for image in images}
+    with workshop.plant.database.begin() as session:
+        hidden = model_versions.taught_from(session, version.recipe)
+        assert hidden == {sha256 for _, sha256 in taught} and len(hidden) == 12
+        assert model_versions.taught_from(session, "another") == frozenset()
     damaged = [casting(seed, damaged=True) for seed in range(200, 204)]
     judged = workshop.inspect(*(casting(seed) for seed in range(100, 104)), *damaged)
+    assert all(one.worker for one in judged), "which worker scored it is on record"
+    assert all(one.projections is not None and len(one.projections) == 8 for one in judged), "and what drift compares"
     scores = [one.anomaly_score for one in judged]
     assert max(scores[:4]) < min(scores[4:])
     assert all(score >= version.ng_threshold for score in scores[4:])

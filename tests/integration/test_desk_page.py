@@ -14,6 +14,7 @@ from storage import records
 from storage.people_rows import Role
 from tests.acceptance.command import wait_until
 from tests.integration.desk_plant import CARD, HEIGHT, SHOWN, WIDTH, Plant, emptied, serving
+from tests.integration.gate_report import report_on_record
 from tests.integration.staff import NAMES, showing
 
 
@@ -287,3 +288,16 @@ def test_the_line_page_tells_what_is_overdue_and_how_much_people_agree(plant: Pl
     assert "No sample decided yet" in rates["false_rejects"], "what people say of REVIEW parts is another figure"
     assert rates["good_in_review"].startswith("REVIEW parts that were good") and " %" in rates["good_in_review"]
     assert "95 %:" not in rates["good_in_review"] and "NaN" not in str(rates)
+
+
+def test_the_models_page_leads_to_the_gates_figures_and_pictures(plant: Plant) -> None:
+    run_id = report_on_record(plant.up.database, plant.up.home)
+    page = plant.open("models")
+    page.wait("document.querySelectorAll('.versions a.report, .runs a.report').length === 2")
+    assert "0.910 → 0.950" in page.run("document.querySelector('.runs li').textContent")
+    (url,) = set(page.run("[...document.querySelectorAll('a.report')].map((link) => link.href)"))
+    assert url == f"{plant.url}/api/v1/training/{run_id}/report"
+    page.open(url)
+    page.wait("document.title === 'retrained against old' && document.images.length > 3")
+    assert page.run("[...document.images].every((one) => one.complete && one.naturalWidth > 0)"), "pictures are shown"
+    assert page.run("getComputedStyle(document.querySelector('.row')).display") == "flex", "and its styles hold"

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from orchestrator.doorkeeper import digest
-from storage import deployments, people, records
+from storage import deployments, model_versions, people, records
 from storage.database import Database
 from storage.events import Verdict
 from storage.images import decode, encode
@@ -20,6 +20,7 @@ from storage.people_rows import Role
 from storage.stream import EventLog
 from tests.command import Command
 from tests.facts import RECIPE, Plant, model
+from tests.integration.gate_report import report_on_record
 from tests.integration.line_on_record import IMAGE_SIZE, MODEL, model_version, write_line
 from tests.integration.served import Served, browser
 from tests.integration.staff import NAMES, hire, showing
@@ -92,6 +93,35 @@ def test_a_deployment_and_the_way_back_stay_on_record(adline: Command) -> None:
     assert (shown["gate"], shown["files"], shown["aliases"]) == ("better", "intact", [])
     assert adline("model", "history", "unknown") == 1 and "no deployment on record" in adline.err
     assert adline("model", "show", "unknown") == 1 and "no model version 'unknown'" in adline.err
+
+
+def test_the_auditor_sees_what_a_first_model_was_taught_from_also_where_only_names_are_known(
+    adline: Command, database: Database
+) -> None:
+    sha256 = "a" * 64
+    known: list[object] = ["old.png", {"image": "new.png", "sha256": sha256, "group": None}]
+    known.append({"image": "side.png", "sha256": "b" * 64, "group": "P-7"})
+    with database.begin() as session:
+        records.register_model(session, model("first", configuration={"taught_from": known}))
+    question = (
+        "SELECT image, sha256, split, part_key, is_anomaly, source FROM v_model_images WHERE model_version = 'first'"
+    )
+    rows = {tuple(row.values()) for row in adline.json("audit", "sql", f"{question} ORDER BY image")}
+    assert rows == {
+        ("new.png", sha256, "train", f"image:{sha256}", False, "taught"),
+        ("old.png", None, "train", None, False, "taught"),
+        ("side.png", "b" * 64, "train", "group:P-7", False, "taught"),
+    }
+    with database.begin() as session:
+        assert model_versions.taught_from(session, RECIPE) == {"old.png", sha256, "b" * 64}
+
+
+def test_model_show_and_train_show_say_where_the_gates_page_is(adline: Command, database: Database) -> None:
+    run_id = report_on_record(database, adline.folder / ".adline")
+    told = adline.folder / ".adline" / "training" / str(run_id) / "report.html"
+    assert adline("model", "show", "retrained") == 1 and f"report        {told}" in adline.out
+    assert adline("model", "show", MODEL) == 0 and "report        -" in adline.out
+    assert adline("train", "show", str(run_id)) == 0 and f"report: {told}" in adline.out
 
 
 def test_what_cannot_be_used_is_refused_before_it_is_on_record(adline: Command) -> None:

@@ -32,6 +32,15 @@ def shop(plant: Plant, log: EventLog, tmp_path: Path, monkeypatch: pytest.Monkey
     yield Workshop(plant, log, tmp_path / ".adline" / "images")
 
 
+@pytest.mark.parametrize("command", ["list", "show NAME", "verify NAME --json", "export NAME out"])
+def test_what_follows_snapshot_is_answered_with_the_command_that_is_meant(
+    adline: Command, shop: Workshop, command: str
+) -> None:
+    assert adline("dataset", "snapshot", *command.split()) == 2
+    assert f"use `adline dataset {command.removesuffix(' --json')}`" in " ".join(adline.err.replace("│", " ").split())
+    assert shop.value("SELECT count(*) FROM dataset_snapshots") == 0
+
+
 def test_a_snapshot_from_the_first_label_to_the_folder_and_back(
     adline: Command, shop: Workshop, tmp_path: Path
 ) -> None:

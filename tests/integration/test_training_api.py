@@ -10,6 +10,7 @@ from storage import training_runs
 from storage.stream import EventLog
 from storage.training_models import Cause, RunState
 from tests.facts import RECIPE, Plant
+from tests.integration.gate_report import report_on_record
 from tests.integration.served import Served, browser
 from tests.integration.staff import hire, showing
 
@@ -58,3 +59,36 @@ def test_an_operator_sees_no_run_and_an_auditor_changes_none(up: Served) -> None
         assert training_runs.under_way(session) == 0
         run = training_runs.ask(session, RECIPE, Cause.CRON, "adline", 0)
         assert run.state is RunState.QUEUED
+
+
+def test_the_gates_page_is_served_to_those_who_may_see_models_and_may_do_nothing(up: Served) -> None:
+    run_id = report_on_record(up.database, up.home)
+    asking, url = browser(up), f"{RUNS}/{run_id}/report"
+    assert asking.get(url).status_code == 401
+    assert asking.get(url, headers=headers(up, "otto")).status_code == 403
+    for name in ("eun-ji", "aude", "ada"):
+        answer = asking.get(url, headers=headers(up, name))
+        assert answer.status_code == 200 and answer.headers["content-type"] == "text/html; charset=utf-8"
+        assert answer.headers["content-security-policy"].split("; ") == [
+            "default-src 'none'",
+            "img-src data:",
+            "style-src 'unsafe-inline'",
+            *("base-uri 'none'", "form-action 'none'", "frame-ancestors 'none'", "sandbox"),
+        ]
+        assert "Confusion" in answer.text and "data:image/png" in answer.text
+    (version,) = [one for one in asking.get("/api/v1/models", headers=headers(up, "aude")).json() if one["report"]]
+    assert (version["id"], version["training_run"]) == ("retrained", str(run_id))
+
+
+def test_a_report_that_is_not_there_or_lies_elsewhere_is_not_served(up: Served) -> None:
+    asking, by = browser(up), headers(up, "eun-ji")
+    run_id = report_on_record(up.database, up.home)
+    (up.home / "training" / str(run_id) / "report.html").unlink()
+    gone = asking.get(f"{RUNS}/{run_id}/report", headers=by)
+    assert gone.status_code == 404 and "not in the state folder any more" in gone.json()["detail"]
+    (up.home / "secret").write_text("of the line")
+    other = report_on_record(up.database, up.home, "other", report="training/../secret")
+    assert asking.get(f"{RUNS}/{other}/report", headers=by).status_code == 404
+    waits = asking.post(RUNS, json={}, headers=by).json()
+    nothing = asking.get(f"{RUNS}/{waits['id']}/report", headers=by)
+    assert nothing.status_code == 404 and "has no report" in nothing.json()["detail"]

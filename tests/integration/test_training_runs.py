@@ -16,17 +16,19 @@ import pytest
 from sqlalchemy import text
 
 from orchestrator.recipe import Recipe
-from storage import records, training_runs
+from storage import records, snapshots, training_runs
 from storage.database import Database
 from storage.errors import TrainingEnded
 from storage.images import decode
 from storage.model_files import check_model
 from storage.models import ModelVersion
+from storage.snapshot_models import Split
 from storage.stream import EventLog
 from storage.training_models import Cause, Phase, RunState, TrainingRun
 from tests.conftest import execute
 from tests.facts import RECIPE, Plant, model
-from tests.integration.test_snapshots import Workshop, texture
+from tests.integration.test_queue import NORMAL
+from tests.integration.test_snapshots import MARKED, Workshop, texture
 from workers.detectors.patchcore import PatchCoreConfiguration
 from workers.detectors.patchcore_teaching import teach
 from workers.retrain.plan import TrainerPlan
@@ -146,6 +148,40 @@ def test_a_trainer_killed_in_every_phase_leaves_no_half_model_and_the_run_is_res
     assert left == {"report.html", "report.json"} and run.report == f"training/{run_id}/report.html"
     with pytest.raises(psycopg2.errors.RestrictViolation, match="append-only"):
         execute(database.url, "UPDATE training_runs SET promoted = false")
+
+
+def test_a_run_judges_the_challenge_parts_beside_the_pool_and_tells_of_them(school: School) -> None:
+    school.teach()
+    with school.database.begin() as session:
+        for number in (201, 204):  # the second is cracked
+            school.seen(texture(number, cracked=number % 4 == 0), part_id=f"P-{number}")
+            school.decide("anna", MARKED if number % 4 == 0 else NORMAL)
+            snapshots.add_challenge(session, RECIPE, f"part:P-{number}", "eve", "escaped once")
+    school.label(range(LABELS))
+    run_id = school.ask()
+    with school.training() as trainer:
+        assert school.ended(trainer) == 0, (school.home / "trainer.log").read_text()
+    run = school.run(run_id)
+    challenge, checks = run.figures["challenge"], run.figures["checks"]
+    assert (challenge["parts"], challenge["anomalies"]) == (2, 1)
+    assert checks["challenge parts caught"] == challenge["caught"]
+    assert not (run.promoted and challenge["missed"])
+    assert run.report is not None
+    page = (school.home / run.report).read_text()
+    assert "Challenge parts" in page and "part:P-204" in page and "part:P-201" in page
+    with school.database.begin() as session:
+        assert run.snapshot is not None
+        learned = {one.part_key for one in snapshots.items(session, run.snapshot, Split.TRAIN, Split.VALIDATION)}
+        assert {one.part_key for one in snapshots.items(session, run.snapshot, Split.CHALLENGE)} == {
+            "part:P-201",
+            "part:P-204",
+        }
+        taught = session.execute(
+            text("SELECT part_key, decided_by FROM v_model_images WHERE model_version = :version"),
+            {"version": run.candidate},
+        ).all()
+    assert not learned & {"part:P-201", "part:P-204"}
+    assert {row.part_key for row in taught} == learned and {row.decided_by for row in taught} == {"anna"}
 
 
 def killed_while_it_deploys(school: School, database: Database, run_id: UUID) -> None:

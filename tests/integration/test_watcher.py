@@ -12,7 +12,7 @@ from storage import drift, records
 from storage.database import Database
 from storage.errors import DriftRefused
 from storage.images import Image, ImageStore, encode
-from tests.facts import MODEL, RECIPE, STATION, Plant, frame
+from tests.facts import MODEL, RECIPE, STATION, Plant, frame, prediction
 from tests.painted import good_part
 from workers.drift.diagnosis import Limits
 from workers.watcher import Watcher
@@ -50,12 +50,17 @@ def shifted(image: Image) -> Image:
     return np.roll(image, 5, axis=1)
 
 
-def record(plant: Plant, store: ImageStore, images: list[Image], score: float = 0.2) -> None:
+def record(plant: Plant, store: ImageStore, images: list[Image], score: float = 0.2, look: float | None = None) -> None:
+    """look: around it lies what the parts look like to the model; None: it has no embedding."""
     events = []
+    random = np.random.default_rng(len(images))
     for number, image in enumerate(images):
         stored = store.put(encode(image, "png"), ".png")
         facts = frame(sha256=stored.sha256, md5=stored.md5, width=image.shape[1], height=image.shape[0])
-        events.append(plant.decided(plant.captured(None, facts), score + 0.001 * (number % 17)))
+        captured, said = plant.captured(None, facts), score + 0.001 * (number % 17)
+        place = None if look is None else tuple((look + random.normal(size=8)).tolist())
+        seen = prediction(facts, said).model_copy(update={"projections": place})
+        events.append(plant.decided(captured, said, predictions=(seen,)))
     with plant.database.begin() as session:
         records.record_verdicts(session, events)
 
@@ -141,6 +146,24 @@ def test_worse_parts_are_an_alarm_that_pauses_nothing_once_two_windows_say_so(
         (alarm,) = drift.alarms(session)
         assert alarm["cause"] == "parts" and "rejects rose from 0 % to 100 %" in alarm["sentence"]
         assert drift.retraining_paused(session, RECIPE) is None
+
+
+def test_parts_that_only_look_otherwise_to_the_model_are_an_alarm(
+    plant: Plant, store: ImageStore, watcher: Watcher
+) -> None:
+    watch(watcher)
+    for start, look in ((0, 0.0), (100, 0.1), (200, 2.5), (300, 2.5)):
+        with plant.database.begin() as session:
+            assert drift.alarms(session) == []
+        record(plant, store, [part(start + number) for number in range(WINDOW)], look=look)
+        watch(watcher)
+    with plant.database.begin() as session:
+        (alarm,) = drift.alarms(session)
+        assert alarm["cause"] == "unknown" and "look otherwise to the model" in alarm["sentence"]
+        assert drift.parts_drifted(session, RECIPE, None) and drift.retraining_paused(session, RECIPE) is None
+        figures = drift.alarm_shown(session, alarm["alarm"])["figures"]
+        assert figures["embedding_ks"] > 0.5 and figures["embedding_chance"] < 0.001
+    assert watcher.status.facts["drift"][f"{STATION}/top"]["embedding_psi"] > 0.25  # type: ignore[index]
 
 
 def test_the_work_of_a_tick_does_not_grow_with_the_rate_of_the_line(

@@ -23,6 +23,18 @@ def test_no_cell_that_was_taught_is_replayed() -> None:
     assert taught.isdisjoint(cell.path for cell in replayed)
 
 
+def test_a_cell_that_a_model_was_taught_from_under_other_settings_is_not_replayed_either() -> None:
+    """A plain start taught 400 cells, `--oracle` would teach 300: the camera hides what was taught, all of it."""
+    before = {cell.path for cell in elpv.taught_cells("mono", 400, 0)}
+    by_path = {cell.path: sha256 for sha256, cell in elpv.cells_by_image().items()}
+    for hidden in ({by_path[path] for path in before}, {path.name for path in before}):
+        replayed = elpv.replayed_cells(
+            "mono", shuffled=True, seed=1, taught_cells="mono", taught_count=300, taught_seed=0, hidden=hidden
+        )
+        assert before.isdisjoint(cell.path for cell in replayed)
+        assert len(replayed) == 1074 - len(before | {cell.path for cell in elpv.taught_cells("mono", 300, 0)})
+
+
 def test_a_seed_always_gives_the_same_cells() -> None:
     assert elpv.taught_cells("mono", 30, 5) == elpv.taught_cells("mono", 30, 5)
     assert elpv.taught_cells("mono", 30, 5) != elpv.taught_cells("mono", 30, 6)

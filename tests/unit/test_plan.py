@@ -6,6 +6,7 @@ import ast
 import importlib
 import inspect
 import pickle
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +100,13 @@ def test_the_cameras_and_triggers_that_are_planned_can_be_built(settings: Settin
     assert [type(one).__name__ for one in press.arguments["triggers"](log)] == ["IntervalTrigger"]
     assert [type(one).__name__ for one in weld.arguments["triggers"](log)] == ["FileTrigger"]
     log.close()
+
+
+def test_a_demo_camera_is_told_what_its_recipe_s_models_were_taught_from(settings: Settings, place: Place) -> None:
+    hidden = frozenset({"a" * 64})
+    place = replace(place, taught_from={settings.stations[0].recipe: hidden})
+    press, *_ = (task for task in tasks(settings, place) if task.stage == "capture")
+    assert press.arguments["cameras"].args[-1] == hidden
 
 
 @pytest.mark.parametrize("stage", STAGES, ids=lambda stage: stage.name)

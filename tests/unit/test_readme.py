@@ -28,7 +28,7 @@ def test_the_readme_names_every_column_of_the_views() -> None:
     section = text[text.index("## Ask the records") :].partition("\n## ")[0]
     versions = (
         *("0002_the_auditor", "0003_threshold_settings", "0004_the_labeling_queue", "0005_the_people"),
-        *("0007_registry", "0008_training_runs", "0009_drift"),
+        *("0007_registry", "0008_training_runs", "0009_drift", "0014_what_models_were_taught_from"),
     )
     explained: dict[str, set[str]] = {}
     for version in versions:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from fnmatch import fnmatch
 from functools import partial
 from pathlib import Path
@@ -26,13 +27,21 @@ from workers.frames import colour_frames
 Options = Mapping[str, Any]
 
 
-def build_cameras(cameras: Sequence[Options], taught: Options | None, maximum_megapixels: float = 100) -> list[Camera]:
-    """The cameras of a station, closed; a dataset camera leaves out what the model was taught from."""
-    limit = {"maximum_megapixels": maximum_megapixels}
-    return [BUILDERS[options["kind"]]({**options, **limit}, taught) for options in cameras]
+def build_cameras(
+    cameras: Sequence[Options],
+    taught: Options | None,
+    hidden: AbstractSet[str] = frozenset(),
+    maximum_megapixels: float = 100,
+) -> list[Camera]:
+    """The cameras of a station, closed; a dataset camera leaves out what the model is taught from, or was.
+
+    hidden: images that models of the recipe were taught from, under other settings maybe.
+    """
+    known, limit = {**(taught or {"kind": "none"}), "hidden": hidden}, {"maximum_megapixels": maximum_megapixels}
+    return [BUILDERS[options["kind"]]({**options, **limit}, known) for options in cameras]
 
 
-def folder_camera(options: Options, taught: Options | None) -> Camera:
+def folder_camera(options: Options, taught: Options) -> Camera:
     mode: FolderMode = "watch" if options["watch"] else "loop" if options["loop"] else "once"
     return FolderCamera(
         options["name"],
@@ -44,8 +53,8 @@ def folder_camera(options: Options, taught: Options | None) -> Camera:
     )
 
 
-def elpv_camera(options: Options, taught: Options | None) -> Camera:
-    known: Options = taught if taught and taught["kind"] == "elpv" else {"cells": "mono", "count": 0, "seed": 0}
+def elpv_camera(options: Options, taught: Options) -> Camera:
+    known: Options = taught if taught["kind"] == "elpv" else {"cells": "mono", "count": 0, "seed": 0}
     cells = replayed_cells(
         options["cells"],
         shuffled=options["order"] == "shuffled",
@@ -53,11 +62,12 @@ def elpv_camera(options: Options, taught: Options | None) -> Camera:
         taught_cells=known["cells"],
         taught_count=known["count"],
         taught_seed=known["seed"],
+        hidden=taught["hidden"],
     )
     return DatasetCamera(options["name"], [cell.path for cell in cells])
 
 
-def live_camera(options: Options, taught: Options | None) -> Camera:
+def live_camera(options: Options, taught: Options) -> Camera:
     milliseconds = options["exposure_milliseconds"]
     asked = StreamFormat(
         width=options["width"],
@@ -73,7 +83,7 @@ def memory_cameras(name: str, files: Sequence[Path], width: int, height: int) ->
     return [MemoryCamera(name, colour_frames(files, width, height))]
 
 
-BUILDERS: Mapping[str, Callable[[Options, Options | None], Camera]] = {
+BUILDERS: Mapping[str, Callable[[Options, Options], Camera]] = {
     "folder": folder_camera,
     "elpv": elpv_camera,
     "opencv": live_camera,

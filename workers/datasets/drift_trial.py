@@ -17,6 +17,7 @@ from workers.detectors import registry
 from workers.detectors.detector import Detector
 from workers.drift.diagnosis import Cause, Scores, diagnose
 from workers.drift.look import Look, look
+from workers.drift.projection import projected
 from workers.drift.sample import sample_of
 from workers.elpv import cells
 
@@ -28,6 +29,8 @@ FALSE_REJECTS: Final = 0.05
 SHIFT_PIXELS: Final = 5.0
 
 Alter = Callable[[Image], Image]
+Seen = tuple[float, tuple[float, ...]]
+"""The score of an image, and the projections of its embedding."""
 Progress = Callable[[str], None]
 
 
@@ -62,7 +65,7 @@ class Line:
         self.image_size = image_size
         self.images: dict[Path, Image] = {}
         self.looks: dict[Path, Look] = {}
-        self.scores: dict[Path, float] = {}
+        self.scores: dict[Path, Seen] = {}
         order = np.random.default_rng(0).permutation(len(self.good))
         self.detector = self.taught([self.good[place] for place in order[:TAUGHT]])
         self.good = [self.good[place] for place in order[TAUGHT:]]
@@ -87,18 +90,25 @@ class Line:
             self.looks[path] = look(self.image(path))
         return self.looks[path]
 
-    def score(self, path: Path, alter: Alter | None = None) -> float:
+    def score(self, path: Path, alter: Alter | None = None) -> Seen:
         if alter is not None:
             return self.scored(alter(self.image(path)))
         if path not in self.scores:
             self.scores[path] = self.scored(self.image(path))
         return self.scores[path]
 
-    def scored(self, image: Image) -> float:
+    def scored(self, image: Image) -> Seen:
         (answer,) = self.detector.predict([image])
         if isinstance(answer, InspectionFailed):
             raise answer
-        return answer.anomaly_score
+        projections = projected(answer.embedding, "trial")
+        assert projections is not None, "patchcore has an embedding of every image"
+        return answer.anomaly_score, projections
+
+    def of(self, paths: Sequence[Path], alter: Alter | None) -> Scores:
+        seen = [self.score(path, alter) for path in paths]
+        values, projections = (np.array(one) for one in zip(*seen, strict=True))
+        return Scores(values, self.detector.ng_threshold, projections)
 
     def told(self, cause: Cause, frames: int, seed: int) -> tuple[Cause, str]:
         """What is said of a window in which this has changed, after a reference of as many other cells."""
@@ -112,11 +122,7 @@ class Line:
         after = sample_of(look(alter(self.image(path))) if alter else self.look(path) for path in window)
         found = diagnose(before, after)
         if not found.cause.is_camera:  # only then does the answer depend on the scores
-            scores = [
-                Scores(np.array([self.score(path, change) for path in paths]), self.detector.ng_threshold)
-                for paths, change in ((reference, None), (window, alter))
-            ]
-            found = diagnose(before, after, scores[0], scores[1])
+            found = diagnose(before, after, self.of(reference, None), self.of(window, alter))
         return found.cause, found.sentence
 
 

@@ -50,10 +50,12 @@ class Limits:
 
 @dataclass(frozen=True)
 class Scores:
-    """Of the frames of a sample, with the threshold they were judged by."""
+    """What the model said of the frames of a sample, with the threshold they were judged by."""
 
     values: NDArray[np.float64]
     ng_threshold: float
+    projections: NDArray[np.float64] | None = None
+    """(frames, directions) of what the frames look like to the model; None where nobody wrote them down."""
 
     @property
     def rejected(self) -> int:
@@ -79,6 +81,9 @@ class Diagnosis:
     ks_chance: float | None = None
     rejected_before: float | None = None
     rejected: float | None = None
+    embedding_psi: float | None = None
+    embedding_ks: float | None = None
+    embedding_chance: float | None = None
 
     def record(self) -> dict[str, Any]:
         """As JSON."""
@@ -114,7 +119,7 @@ def diagnose(
     said = " and ".join(found[one][1] for one in causes)
     return Diagnosis(
         cause=cause,
-        sentence=f"{said}: {ADVICE[cause]}" if causes else told(cause, scored),
+        sentence=f"{said}: {ADVICE[cause]}" if causes else told(cause, scored, limits),
         brightness=light.factor - 1,
         sharpness=focus.factor - 1,
         right_pixels=pixels[0],
@@ -160,6 +165,10 @@ def change(reference: NDArray[np.float64], window: NDArray[np.float64], limit: f
     return Change(by, abs(by) / max(math.log1p(limit), chance))
 
 
+RISE, SCORES, EMBEDDINGS = 0.6, 0.2, 0.2
+"""The share of each test of the alarms that chance may make (Limits.chance): a rise of rejects matters most."""
+
+
 def compare(reference: Scores | None, window: Scores | None) -> dict[str, float] | None:
     if reference is None or window is None or min(len(reference.values), len(window.values)) < FEWEST:
         return None
@@ -167,9 +176,24 @@ def compare(reference: Scores | None, window: Scores | None) -> dict[str, float]
     return {
         "psi": statistics.psi(reference.values, window.values),
         "ks": distance,
-        "ks_chance": min(chance, rejects_by_chance(reference, window)),
+        "ks_chance": min(1.0, chance / SCORES, rejects_by_chance(reference, window) / RISE),
         "rejected_before": reference.rejected / len(reference.values),
         "rejected": window.rejected / len(window.values),
+        **compare_embeddings(reference.projections, window.projections),
+    }
+
+
+def compare_embeddings(reference: NDArray[np.float64] | None, window: NDArray[np.float64] | None) -> dict[str, float]:
+    """The direction along which frames look the most different, and how often chance has one of them all so far."""
+    if reference is None or window is None or min(len(reference), len(window)) < FEWEST:
+        return {}
+    found = [statistics.ks(before, after) for before, after in zip(reference.T, window.T, strict=True)]
+    worst = min(range(len(found)), key=lambda place: found[place][1])
+    distance, chance = found[worst]
+    return {
+        "embedding_psi": statistics.psi(reference[:, worst], window[:, worst]),
+        "embedding_ks": distance,
+        "embedding_chance": min(1.0, len(found) * chance / EMBEDDINGS),
     }
 
 
@@ -180,17 +204,31 @@ def rejects_by_chance(reference: Scores, window: Scores) -> float:
 
 
 def of_scores(scored: dict[str, float] | None, limits: Limits) -> Cause:
-    if scored is None or scored["ks_chance"] >= limits.chance or scored["psi"] < limits.psi:
+    """Worse parts show in the scores; other parts that are no worse in the embeddings alone."""
+    if scored is None:
         return Cause.NONE
-    return Cause.PARTS if scored["rejected"] > scored["rejected_before"] else Cause.UNKNOWN
+    if differs(scored["ks_chance"], scored["psi"], limits):
+        return Cause.PARTS if scored["rejected"] > scored["rejected_before"] else Cause.UNKNOWN
+    if "embedding_chance" in scored and differs(scored["embedding_chance"], scored["embedding_psi"], limits):
+        return Cause.UNKNOWN
+    return Cause.NONE
 
 
-def told(cause: Cause, scored: dict[str, float] | None) -> str:
+def differs(chance: float, psi: float, limits: Limits) -> bool:
+    return chance < limits.chance and psi >= limits.psi
+
+
+def told(cause: Cause, scored: dict[str, float] | None, limits: Limits) -> str:
     if cause is Cause.NONE or scored is None:
-        return "light, focus, position and scores are as they were"
+        return "light, focus, position, scores and embeddings are as they were"
     rates = f"{100 * scored['rejected_before']:.0f} % to {100 * scored['rejected']:.0f} %"
     if cause is Cause.PARTS:
         return f"rejects rose from {rates} while light, focus and position are as they were: the parts got worse"
+    if not differs(scored["ks_chance"], scored["psi"], limits):
+        return (
+            f"the parts look otherwise to the model (embedding PSI {scored['embedding_psi']:.2f}, KS "
+            f"{scored['embedding_ks']:.2f}) while light, focus, position and scores are as they were"
+        )
     return f"scores are distributed otherwise (PSI {scored['psi']:.2f}), with no cause to be seen in the images"
 
 

@@ -51,6 +51,7 @@ class Champion:
     detector: Detector
     deployment_id: int
     share: float
+    worker: str
 
 
 @dataclass(frozen=True)
@@ -185,7 +186,9 @@ class Champions:
         before = self.held.get(place)
         if before is not None and place[1] is Alias.CHAMPION and before.version.id != wanted.version.id:
             self.spare[place[0]] = before
-        self.held[place] = Champion(wanted.version, wanted.thresholds, detector, wanted.deployment_id, wanted.share)
+        self.held[place] = Champion(
+            wanted.version, wanted.thresholds, detector, wanted.deployment_id, wanted.share, self.worker
+        )
         self.refused.pop(place, None)
         recipe, alias = place
         if before is None or before.deployment_id != wanted.deployment_id:

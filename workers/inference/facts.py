@@ -10,6 +10,7 @@ from storage.errors import InspectionFailed, ScoreInvalid
 from storage.events import FrameFacts, PredictionFacts
 from workers.detectors.calibration import comparable
 from workers.detectors.detector import Prediction
+from workers.drift.projection import projected
 from workers.inference.champions import Champion
 
 
@@ -24,6 +25,8 @@ def facts_of(frame: FrameFacts, prediction: Prediction, champion: Champion) -> P
         ng_threshold=champion.thresholds.ng,
         probabilities={**prediction.probabilities, **comparable(champion.detector.calibration, prediction.raw_score)},
         deployment_id=champion.deployment_id,
+        worker=champion.worker,
+        projections=projected(prediction.embedding, champion.version.id),
     )
 
 

@@ -37,11 +37,15 @@ def write_report(
     candidate: Evaluation,
     items: Sequence[PoolItem],
     facts: Mapping[str, Any] | None = None,
+    more: Sequence[str] = (),
 ) -> Path:
-    """Both files into the folder; return the page. facts: what else is known of the run, such as its snapshot."""
+    """Both files into the folder; return the page. facts: what else is known of the run, such as its snapshot.
+
+    more: further sections of the page.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     (folder / RECORD).write_text(json.dumps(report(decision, champion, candidate, facts or {})), encoding="utf-8")
-    (folder / PAGE).write_text(report_page(decision, champion, candidate, items, facts or {}), encoding="utf-8")
+    (folder / PAGE).write_text(report_page(decision, champion, candidate, items, facts or {}, more), encoding="utf-8")
     return folder / PAGE
 
 
@@ -112,6 +116,7 @@ def report_page(
     candidate: Evaluation,
     items: Sequence[PoolItem],
     facts: Mapping[str, Any],
+    more: Sequence[str] = (),
 ) -> str:
     both = (champion, candidate)
     checks = [
@@ -124,6 +129,7 @@ def report_page(
         paragraph(decision.sentence),
         section("The run", table(("what", "is"), list(facts.items()))) if facts else "",
         section("What the gate looked at", table(columns, checks)),
+        *more,
         section("Figures on the protected pool", figure_table(both)),
         section("Confusion", *(confusion(one) for one in both)),
         section("Curves", plot(curves(both))),

@@ -29,6 +29,7 @@ from workers.detectors.supervised import SupervisedDetector
 from workers.detectors.tiles import Tiles
 from workers.retrain import gate as gatekeeper
 from workers.retrain import refusal
+from workers.retrain.challenge import Challenge
 from workers.retrain.checkpoint import put_in_place
 from workers.retrain.evaluation import Evaluation, Judge, evaluate_together, recorded
 from workers.retrain.evaluation import evaluate as evaluate_one
@@ -154,7 +155,27 @@ def evaluate(run: Run) -> Left:
         maximum_megapixels=run.plan.maximum_megapixels,
         progress=partial(told, run),
     )
-    return {"evaluations": [one.record() for one in found], "first": of_the_first(run, row, pool)}
+    return {
+        "evaluations": [one.record() for one in found],
+        "first": of_the_first(run, row, pool),
+        "challenge": on_challenge_parts(run, judges),
+    }
+
+
+def on_challenge_parts(run: Run, judges: list[Judge]) -> list[dict[str, Any]] | None:
+    """Both judge the challenge parts too, as they are; None where the snapshot has none."""
+    parts = [pool_item(run, item) for item in items(run, Split.CHALLENGE)]
+    if not parts:
+        return None
+    found = evaluate_together(
+        judges, parts, disturbed_parts=0, maximum_megapixels=run.plan.maximum_megapixels, progress=partial(told, run)
+    )
+    return [one.record() for one in found]
+
+
+def challenge_of(run: Run) -> Challenge | None:
+    kept = run.left[Phase.EVALUATE].get("challenge")
+    return Challenge(*(recorded(one) for one in kept)) if kept else None
 
 
 def of_the_first(run: Run, champion: ModelVersion, pool: list[PoolItem]) -> dict[str, Any] | None:
@@ -197,10 +218,13 @@ def gate(run: Run) -> Left:
         or noisy_labels(run, policy)
     )
     decision = gatekeeper.refusal(reason) if reason else gatekeeper.decide(champion, candidate, policy)
-    known = figures(run, champion, candidate, decision)
+    challenge = challenge_of(run)
+    decision = challenge.held(decision) if challenge else decision
+    known = figures(run, champion, candidate, decision) | {"challenge": challenge.figures() if challenge else None}
     pool = [pool_item(run, item) for item in items(run, Split.TEST)]
     facts = {"run": str(run.row.id), "snapshot": run.left[Phase.SNAPSHOT]["name"], "seed": run.row.seed} | known
-    page = write_report(run.checkpoint.folder, decision, champion, candidate, pool, facts)
+    more = [challenge.section()] if challenge else []
+    page = write_report(run.checkpoint.folder, decision, champion, candidate, pool, facts, more)
     return {"decision": decision.record(), "figures": known, "report": str(page.relative_to(run.plan.home))}
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import shutil
 import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
+from itertools import repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 THREADS = 2
+TaughtFrom = dict[str, str | None]
+"""image (its file's name), sha256, group: for the auditor, and for cameras that must not show it (v_model_images)."""
 
 
 class Teacher:
@@ -70,20 +74,24 @@ class Teacher:
             if stop.is_set():
                 raise TeachingFailed(f"recipe {name}: stopped while it was taught")
 
+        groups = None if day_0 else groups_of(name, recipe["teach"], paths)
+        seen: list[str] = []
         detector = teach(
             recipe["detector"],
-            self.images(paths, Tiles.parse(recipe["tiles"]).minimum_side(recipe["image_size"])),
+            self.images(paths, seen, Tiles.parse(recipe["tiles"]).minimum_side(recipe["image_size"])),
             image_size=recipe["image_size"],
             tiles=recipe["tiles"],
             local_contrast=recipe["local_contrast"],
             target_false_reject_rate=recipe["target_false_reject_rate"],
             review_share=recipe["review_share"],
             seed=recipe["seed"],
-            groups=None if day_0 else groups_of(name, recipe["teach"], paths),
+            groups=groups,
             progress=lambda done: progress(done, len(paths)),
             weights=self.weights(recipe),
         )
-        self.deploy(name, recipe, detector, [path.name for path in paths])
+        facts = zip(paths, seen, groups or repeat(None, len(paths)), strict=True)
+        taught_from = [{"image": path.name, "sha256": sha256, "group": group} for path, sha256, group in facts]
+        self.deploy(name, recipe, detector, taught_from)
 
     def weights(self, recipe: Mapping[str, Any]) -> Weights | None:
         """What the recipe's detector stands on, where that does not come with it."""
@@ -101,17 +109,14 @@ class Teacher:
             return None
         return BackboneSource(self.models, recipe["backbone"], recipe["features_list"])
 
-    def images(self, paths: list[Path], minimum_side: int) -> Iterator[Image]:
-        """Decoded as serving decodes them."""
+    def images(self, paths: list[Path], seen: list[str], minimum_side: int) -> Iterator[Image]:
+        """Decoded as serving decodes them; the SHA-256 of the bytes that were learned from goes into `seen`."""
         for path in paths:
-            yield decode(
-                path.read_bytes(),
-                minimum_side=minimum_side,
-                maximum_megapixels=self.maximum_megapixels,
-                from_outside=True,
-            )
+            data = path.read_bytes()
+            seen.append(hashlib.sha256(data).hexdigest())
+            yield decode(data, minimum_side=minimum_side, maximum_megapixels=self.maximum_megapixels, from_outside=True)
 
-    def deploy(self, name: str, recipe: Mapping[str, Any], detector: Detector, taught_from: list[str]) -> None:
+    def deploy(self, name: str, recipe: Mapping[str, Any], detector: Detector, taught_from: list[TaughtFrom]) -> None:
         """The artefact is complete on disk before the row that names it; a crash leaves a folder nobody names."""
         promise = promised(detector.calibration)
         with self.database.begin() as session:
@@ -130,7 +135,7 @@ class Teacher:
         recipe: Mapping[str, Any],
         detector: Detector,
         sha256: str,
-        taught_from: list[str],
+        taught_from: list[TaughtFrom],
     ) -> ModelVersion:
         calibration = asdict(detector.calibration)
         return ModelVersion(

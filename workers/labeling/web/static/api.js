@@ -85,6 +85,7 @@ export const models = {
   list: () => ask("GET", "/models"),
   requests: () => ask("GET", "/deployment-requests?state=waiting"),
   history: () => ask("GET", "/deployments?limit=50"),
+  runs: () => ask("GET", "/training?limit=20"),
   deploy: (version, wish) => ask("POST", `/models/${encodeURIComponent(version)}/deploy`, wish),
   rollBack: (wish) => ask("POST", "/models/rollback", wish),
   answer: (request, said) => ask("POST", `/deployment-requests/${request}/answer`, said),
@@ -92,4 +93,5 @@ export const models = {
 
 export const imageUrl = (sha256) => `${BASE}/images/${sha256}/rendition`;
 export const thumbnailUrl = (sha256) => `${BASE}/images/${sha256}/thumbnail`;
+export const reportUrl = (run) => `${BASE}/training/${run}/report`;
 export const heatUrl = (sha256) => `${BASE}/images/${sha256}/heatmap`;

@@ -1,6 +1,6 @@
 // Model versions, requests for a second person, and who was champion when. Texts are set as text, never as HTML.
 
-import { models } from "/pages/api.js";
+import { models, reportUrl } from "/pages/api.js";
 
 const OFTEN = 3000;
 
@@ -10,6 +10,7 @@ export default {
     <p class="models-said" aria-live="polite"></p>
     <section class="requests"><h2></h2><ul></ul></section>
     <section class="versions"><h2></h2><ul></ul></section>
+    <section class="runs"><h2></h2><ul></ul></section>
     <section class="history"><h2></h2><ol></ol></section>
   </div>`,
   mounted() {
@@ -23,7 +24,7 @@ export default {
 export class ModelsPage {
   constructor(root, words, deploys) {
     Object.assign(this, { root, words, deploys });
-    for (const name of ["requests", "versions", "history"])
+    for (const name of ["requests", "versions", "runs", "history"])
       this.find(`.${name} h2`).textContent = words[`models_${name}`];
     const run = () => document.hidden || this.show().catch(() => root.classList.add("away"));
     run();
@@ -39,24 +40,44 @@ export class ModelsPage {
   }
 
   async show() {
-    const [versions, requests, history] = await Promise.all([models.list(), models.requests(), models.history()]);
+    const asked = [models.list(), models.requests(), models.history(), models.runs()];
+    const [versions, requests, history, runs] = await Promise.all(asked);
     this.root.classList.remove("away");
     this.find(".requests").hidden = !requests.length;
     this.find(".requests ul").replaceChildren(...requests.map((one) => this.request(one)));
     this.find(".versions ul").replaceChildren(...versions.map((one) => this.version(one)));
+    this.find(".runs").hidden = !runs.length;
+    this.find(".runs ul").replaceChildren(...runs.map((one) => this.run(one)));
     this.find(".history ol").replaceChildren(...history.map((one) => this.deployment(one)));
   }
 
-  version({ id, recipe, aliases, created_at, snapshot, gate, promise, was_deployed }) {
+  version({ id, recipe, aliases, created_at, snapshot, gate, promise, was_deployed, training_run, report }) {
     const facts = [element("b", "", id), element("span", "", [recipe, ...aliases].join(" · ")), when(created_at)];
     const said = element("small", "", [gate ?? promise ?? "", snapshot ?? ""].filter(Boolean).join(" · "));
-    const item = element("li", aliases.join(" "), [...facts, said]);
+    const item = element("li", aliases.join(" "), [...facts, ...this.report(report && training_run), said]);
     if (this.deploys && !aliases.includes("champion")) {
       const back = was_deployed && aliases.length === 0;
       const act = (reason) => models.deploy(id, { reason });
       item.append(this.button(back ? "deploy_again" : "deploy", act));
     }
     return item;
+  }
+
+  run({ id, recipe, cause, requested_at, state, phase, progress, promoted, candidate, sentence, error, figures, report }) {
+    const said = this.words[promoted ? "run_promoted" : `run_${state}`];
+    const share = state === "running" ? ` ${phase ?? ""} ${Math.round(100 * progress)} %` : "";
+    const facts = [element("b", "", candidate ?? recipe), element("span", "", `${recipe} · ${cause} · ${said}${share}`)];
+    const { f1_before: before, f1_after: after } = figures;
+    if (after != null) facts.push(element("span", "", `${this.words.f1} ${before.toFixed(3)} → ${after.toFixed(3)}`));
+    const rest = [when(requested_at), ...this.report(report && id), element("small", "", sentence ?? error ?? "")];
+    return element("li", state, [...facts, ...rest]);
+  }
+
+  report(run) {
+    if (!run) return [];
+    const link = element("a", "report", this.words.report);
+    Object.assign(link, { href: reportUrl(run), target: "_blank", rel: "noopener" });
+    return [link];
   }
 
   request({ request_id, model_version, alias, recipe, requested_by, reason }) {

@@ -5,110 +5,22 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 from uuid import UUID
 
 import psycopg2.errors
 import pytest
 from sqlalchemy import text
 
-from orchestrator.recipe import Recipe
-from storage import records, training_runs
+from storage import training_runs
 from storage.database import Database
 from storage.errors import TrainingEnded
-from storage.images import decode
 from storage.model_files import check_model
-from storage.models import ModelVersion
 from storage.stream import EventLog
-from storage.training_models import Cause, Phase, RunState, TrainingRun
+from storage.training_models import Cause, Phase, RunState
 from tests.conftest import execute
-from tests.facts import RECIPE, Plant, model
-from tests.integration.test_snapshots import Workshop, texture
-from workers.detectors.patchcore import PatchCoreConfiguration
-from workers.detectors.patchcore_teaching import teach
-from workers.retrain.plan import TrainerPlan
-from workers.retrain.process import TrainerProcess
-
-SIDE = 64
-LABELS = 60
-GATE = {"minimum_good": 5, "minimum_anomalies": 5, "disturbed_parts": 4, "resamples": 200, "class_parts": 2}
-
-
-class School(Workshop):
-    """Labelled parts, a champion, and processes that retrain it."""
-
-    def __init__(self, plant: Plant, log: EventLog, home: Path) -> None:
-        super().__init__(plant, log, home / "images")
-        self.home = home
-        given = {
-            "image_size": SIDE,
-            "target_false_reject_rate": 0.2,
-            "retrain": {"test_share": 0.4},
-            "gate": GATE,
-        }
-        recipe = Recipe.model_validate(given).model_dump(mode="json")
-        self.plan = TrainerPlan(
-            database_url=self.database.url,
-            home=home,
-            recipes={RECIPE: recipe},
-            maximum_megapixels=1.0,
-            minimum_free_bytes=0,
-            idle_only=False,
-            maximum_attempts=20,
-        )
-
-    def teach(self) -> None:
-        """A champion that knows good parts."""
-        images = [decode(texture(number)) for number in range(1000, 1030)]
-        configuration = PatchCoreConfiguration(image_size=SIDE, bank_size=100, target_false_reject_rate=0.2)
-        taught = teach(images, configuration=configuration, seed=0)
-        name = f"{RECIPE}-20260101-2"
-        row = model(name, detector="patchcore", sha256=taught.save(self.plan.models / name))
-        row.ok_threshold, row.ng_threshold = taught.ok_threshold, taught.ng_threshold
-        with self.database.begin() as session:
-            records.register_model(session, row)
-            records.deploy(session, RECIPE, name, "test", "taught")
-
-    def ask(self) -> UUID:
-        with self.database.begin() as session:
-            return training_runs.ask(session, RECIPE, Cause.HAND, "eve", 0).id
-
-    def run(self, run_id: UUID) -> TrainingRun:
-        with self.database.begin() as session:
-            return training_runs.find(session, run_id)
-
-    @contextmanager
-    def training(self, **changes: Any) -> Iterator[TrainerProcess]:
-        trainer = TrainerProcess(TrainerPlan(**{**self.plan.__dict__, **changes}), self.home / "trainer.log")
-        try:
-            yield trainer
-        finally:
-            trainer.stop()
-
-    def ended(self, trainer: TrainerProcess) -> int:
-        while (code := trainer.ended()) is None:
-            time.sleep(0.05)
-        return code
-
-    def kill_in(self, run_id: UUID, phase: Phase) -> None:
-        """Once the run is in this phase, its process is gone in the middle of whatever it does."""
-        with self.training() as trainer:
-            while self.run(run_id).phase != phase:
-                assert trainer.ended() is None, (self.home / "trainer.log").read_text()
-                time.sleep(0.005)
-            os.kill(trainer.pid, signal.SIGKILL)
-            assert self.ended(trainer) == -signal.SIGKILL
-
-    def models(self) -> set[str]:
-        """Folders among the models, drafts included."""
-        return {path.name for path in self.plan.models.iterdir()}
-
-    def versions(self) -> list[ModelVersion]:
-        with self.database.begin() as session:
-            return [row for row in session.query(ModelVersion) if row.detector != "brightness"]
+from tests.facts import RECIPE, Plant
+from tests.integration.school import LABELS, School
 
 
 @pytest.fixture

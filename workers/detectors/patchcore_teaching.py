@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from storage.errors import InspectionFailed, TeachingFailed
-from workers.detectors.backbone import BackboneSource, backbone_to_teach
+from workers.detectors.backbone import Backbone, BackboneSource, backbone_to_teach
 from workers.detectors.calibration import calibrate
 from workers.detectors.detector import Image
 from workers.detectors.frame_features import FrameFeatures, checked
@@ -38,16 +38,17 @@ def teach(
     seed: int = 0,
     progress: Progress | None = None,
     source: BackboneSource | None = None,
+    backbone: Backbone | None = None,
 ) -> PatchCore:
     """Learn what good looks like; a share of the parts is held out, so that the thresholds are honest.
 
     groups: one for each image; images of one part have the same. Without them each image shows a part of its own.
     source: the CLIP whose visual tower looks at them, at the whole number of patches nearest to the image size; without
-    one EfficientNet-Lite0 does.
+    one EfficientNet-Lite0 does. backbone: that of a detector which is taught anew, on the device it is on.
     Memory: 0.6 MB for each tile of an image, until all are learned from.
     """
     configuration = configuration or PatchCoreConfiguration()
-    backbone = backbone_to_teach(configuration.image_size, configuration.local_contrast, source)
+    backbone = backbone or backbone_to_teach(configuration.image_size, configuration.local_contrast, source)
     configuration = replace(configuration, image_size=backbone.image_size)
     eye = Eye(configuration, backbone)
     with one_thread_an_operation() as threads:
@@ -115,7 +116,8 @@ def watched(images: Iterable[Image], eye: Eye, progress: Progress | None, thread
     def look(one: tuple[int, Image]) -> list[Patches]:
         number, image = one
         try:
-            return eye.patches(image)
+            # Learned from on the CPU, whatever device looked: the same draws everywhere.
+            return [Patches(*(part.cpu() for part in tile)) for tile in eye.patches(image)]
         except InspectionFailed as error:
             raise TeachingFailed(f"known-good image {number}: {error}") from error
 

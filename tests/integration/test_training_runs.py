@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 from uuid import UUID
 
+import psutil
 import psycopg2.errors
 import pytest
 from sqlalchemy import text
@@ -17,10 +18,12 @@ from storage.database import Database
 from storage.errors import TrainingEnded
 from storage.model_files import check_model
 from storage.stream import EventLog
-from storage.training_models import Cause, Phase, RunState
+from storage.training_models import Cause, Phase, RunState, TrainingRun
 from tests.conftest import execute
 from tests.facts import RECIPE, Plant
 from tests.integration.school import LABELS, School
+
+CANCELLED_WITHIN = 3.0  # seconds of the processor: on a machine that does other things it may wait long for them
 
 
 @pytest.fixture
@@ -139,6 +142,37 @@ def test_a_run_that_waits_is_cancelled_at_once_and_one_that_runs_is_told(school:
         assert school.ended(trainer) == 0
     ended = school.run(runs)
     assert (ended.state, ended.cancel_asked_by) == (RunState.CANCELLED, "eve")
+
+
+def test_a_run_is_cancelled_while_it_learns(school: School) -> None:
+    """In the longest of all phases, which tells how far it is."""
+    school.recipe["retrain"] = school.recipe["retrain"] | {"fine_tune_from": 5}
+    school.teach()
+    school.label(range(LABELS))
+    run_id, before = school.ask(), of_children()
+    with school.training() as trainer:
+        while not learning(school.run(run_id)):
+            assert trainer.ended() is None, (school.home / "trainer.log").read_text()
+            time.sleep(0.05)
+        with school.database.begin() as session:
+            training_runs.cancel(session, run_id, "eve")
+        asked = psutil.Process(trainer.pid).cpu_times()
+        assert school.ended(trainer) == 0
+    took = of_children() - before - asked.user - asked.system
+    ended = school.run(run_id)
+    assert (ended.state, ended.phase, ended.cancel_asked_by) == (RunState.CANCELLED, Phase.FIT, "eve")
+    assert took < CANCELLED_WITHIN
+    assert school.models() == {row.id for row in school.versions()}
+
+
+def of_children() -> float:
+    """Processor seconds of the processes that were started here and have ended."""
+    spent = os.times()
+    return spent.children_user + spent.children_system
+
+
+def learning(run: TrainingRun) -> bool:
+    return run.phase == Phase.FIT and (run.detail or "").startswith("learning: ") and 0 < run.progress < 0.9
 
 
 def test_the_trainer_ends_with_who_started_it(school: School) -> None:

@@ -23,6 +23,7 @@ from workers.detectors.patch_bank import learn_bank
 from workers.detectors.patch_gaussian import learn_gaussian
 from workers.detectors.patchcore import Eye, PatchCore, PatchCoreConfiguration
 from workers.detectors.patches import Patches, patches_of
+from workers.detectors.telling import Told, within
 from workers.detectors.tiles import WHOLE
 
 CHUNK = 8  # images in memory at once while teaching
@@ -62,6 +63,7 @@ def teach_features(
     groups: Sequence[str] | None = None,
     configuration: PatchCoreConfiguration | None = None,
     seed: int = 0,
+    told: Told | None = None,
 ) -> PatchCore:
     """As `teach`, from features that were kept: no forward pass. Frames are not tiled."""
     configuration = configuration or PatchCoreConfiguration()
@@ -69,7 +71,7 @@ def teach_features(
     if eye.look is None:
         raise TeachingFailed(f'features are of whole frames; tiles is "{configuration.tiles}", allowed: {WHOLE}')
     patches = [[patches_of(checked(one, eye.look).unpacked())] for one in frames]
-    return teach_patches(patches, eye, configuration, groups=groups, seed=seed)
+    return teach_patches(patches, eye, configuration, groups=groups, seed=seed, told=told)
 
 
 def teach_patches(
@@ -79,6 +81,7 @@ def teach_patches(
     *,
     groups: Sequence[str] | None,
     seed: int,
+    told: Told | None = None,
 ) -> PatchCore:
     """From the tiles' patches of each frame."""
     with one_thread_an_operation():
@@ -86,7 +89,7 @@ def teach_patches(
         division = divide(groups, configuration.held_out_share, configuration.target_false_reject_rate, seed)
         kept = [frames[place] for place in division.kept]
         kept_groups = [groups[place] for place in division.kept]
-        tensors = learn(kept, kept_groups, eye, configuration, seed)
+        tensors = learn(kept, kept_groups, eye, configuration, seed, told)
         distances = PatchDistances(eye.tiles, tensors)
         scorer = FrameScorer(configuration.gaussian_weight, configuration.worst(eye.grid), tensors)
         scores = [scorer.judge(distances.of(frames[place])).raw for place in division.held_out]
@@ -129,7 +132,12 @@ def watched(images: Iterable[Image], eye: Eye, progress: Progress | None, thread
 
 
 def learn(
-    frames: Sequence[list[Patches]], groups: Sequence[str], eye: Eye, configuration: PatchCoreConfiguration, seed: int
+    frames: Sequence[list[Patches]],
+    groups: Sequence[str],
+    eye: Eye,
+    configuration: PatchCoreConfiguration,
+    seed: int,
+    told: Told | None = None,
 ) -> dict[str, Tensor]:
     """The bank, the Gaussian, and which distances to them are usual for good parts.
 
@@ -138,11 +146,12 @@ def learn(
     """
     halves = halved(groups)
     usual: list[Distances] = []
-    for known, unknown in (halves, halves[::-1]):
-        tensors = memorise([frames[place] for place in known], configuration.bank_size // 2, seed)
+    for number, (known, unknown) in enumerate((halves, halves[::-1])):
+        here = within(told, number / 4, (number + 1) / 4)
+        tensors = memorise([frames[place] for place in known], configuration.bank_size // 2, seed, here)
         distances = PatchDistances(eye.tiles, tensors)
         usual += [distances.of(frames[place]) for place in unknown]
-    tensors = memorise(frames, configuration.bank_size, seed)
+    tensors = memorise(frames, configuration.bank_size, seed, within(told, 0.5, 1))
     distances = PatchDistances(eye.tiles, tensors)
     return tensors | learn_standards([distances.of(frame) for frame in frames], usual, configuration.worst(eye.grid))
 
@@ -154,8 +163,8 @@ def halved(groups: Sequence[str]) -> tuple[list[int], list[int]]:
     return first, [place for place, group in enumerate(groups) if numbers[group] % 2 == 1]
 
 
-def memorise(frames: Sequence[list[Patches]], bank_size: int, seed: int) -> dict[str, Tensor]:
+def memorise(frames: Sequence[list[Patches]], bank_size: int, seed: int, told: Told | None = None) -> dict[str, Tensor]:
     """The bank and the Gaussian."""
     tiles = [tile for frame in frames for tile in frame]
-    bank = learn_bank([tile.fine for tile in tiles], bank_size, torch.Generator().manual_seed(seed))
+    bank = learn_bank([tile.fine for tile in tiles], bank_size, torch.Generator().manual_seed(seed), told)
     return bank | learn_gaussian([tile.coarse for tile in tiles])

@@ -19,7 +19,7 @@ from workers.detectors.patchcore_teaching import teach_features
 from workers.detectors.supervised import SupervisedDetector
 from workers.detectors.supervised_training import Floats, beneath, refit
 from workers.detectors.tail_configuration import TailConfiguration
-from workers.detectors.tail_training import Told
+from workers.detectors.telling import Told, within
 
 FOLDS = 4
 
@@ -44,14 +44,16 @@ def teach(
     frames = [replace(one, is_taught=False) for one in frames]
     check(frames, groups)
     good = [place for place, one in enumerate(frames) if not one.is_anomaly]
-    below = taught(frames, good, groups, base, seed)
+    below = taught(frames, good, groups, base, seed, within(told, 0, 1 / (2 + 2 * FOLDS)))
     scores = scored(below, frames)
     folds = fold_of_each([groups[place] for place in good], seed)
     for fold in range(FOLDS):
         others = [place for place, own in zip(good, folds, strict=True) if own != fold]
         judged = [place for place, own in zip(good, folds, strict=True) if own == fold]
         if judged:
-            scores[judged] = scored(taught(frames, others, groups, base, seed), [frames[place] for place in judged])
+            here = within(told, (1 + fold) / (2 + 2 * FOLDS), (2 + fold) / (2 + 2 * FOLDS))
+            apart = taught(frames, others, groups, base, seed, here)
+            scores[judged] = scored(apart, [frames[place] for place in judged])
     return refit(
         below,
         frames,
@@ -61,7 +63,7 @@ def teach(
         configuration=configuration or beneath(below),
         tail=tail,
         seed=seed,
-        told=told,
+        told=within(told, 0.5, 1),
     )
 
 
@@ -71,12 +73,14 @@ def taught(
     groups: Sequence[str],
     configuration: PatchCoreConfiguration | None,
     seed: int,
+    told: Told,
 ) -> PatchCore:
     return teach_features(
         [frames[place].features for place in places],
         groups=[groups[place] for place in places],
         configuration=configuration,
         seed=seed,
+        told=told,
     )
 
 

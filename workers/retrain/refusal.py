@@ -17,6 +17,7 @@ from sklearn.preprocessing import StandardScaler
 
 from storage.errors import ModelError
 from workers.detectors import artefact
+from workers.detectors.telling import Told
 from workers.retrain.resampling import Interval
 
 FEWEST: Final = 30
@@ -63,6 +64,7 @@ def label_noise(
     pool_vectors: Vectors,
     pool_is_anomaly: Truth,
     seed: int = 0,
+    told: Told | None = None,
 ) -> LabelNoise | None:
     """None where there are too few labels to tell.
 
@@ -76,6 +78,8 @@ def label_noise(
         return None
     contradicted, wrong = np.zeros(len(is_anomaly)), np.zeros(len(pool_is_anomaly))
     for repeat in range(REPEATS):
+        if told is not None:
+            told(repeat / REPEATS)
         folds = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=seed + repeat)
         for learned, judged in folds.split(vectors, is_anomaly, groups):
             judge = learner().fit(vectors[learned], is_anomaly[learned])

@@ -87,22 +87,22 @@ def everything_anew(base: PatchCore, material: Material, run: Run, tail: TailCon
     without it, so that none has to be kept back."""
     looking = Looking(base, material, run.cache, run.device)
     frames = [looking.seen(item) for item in counted(material, run)]
-    run.note(progress=1.0, detail=f"learning from {len(frames)} images")
+    run.note(progress=0.0, detail=f"learning from {len(frames)} images")
     detector = teach(
         frames,
         groups=material.groups,
         base=base.configuration,
         tail=tail,
         seed=run.row.seed,
-        told=partial(tell_tuning, run),
+        told=partial(tell_learning, run),
     )
     good = frozenset(item.sha256 for item in material.items if not item.is_anomaly)
     made = f"memory of {len(good)} good images; head{and_tail(detector)} from {len(frames)} images, {heard(detector)}"
     return Retrained(detector, made, good)
 
 
-def tell_tuning(run: Run, share: float) -> None:
-    run.progress(round(100 * share), 100, f"fine-tuning the backbone: {share:.0%}")
+def tell_learning(run: Run, share: float) -> None:
+    run.progress(round(100 * share), 100, f"learning: {share:.0%}")
 
 
 def and_tail(detector: SupervisedDetector) -> str:
@@ -143,7 +143,11 @@ def remembered(
         looking = Looking(base, material, run.cache, run.device)
         features = (told(looking.features(item), number, progress) for number, item in enumerate(items))
         return patchcore_teaching.teach_features(
-            list(features), groups=groups, configuration=base.configuration, seed=seed
+            list(features),
+            groups=groups,
+            configuration=base.configuration,
+            seed=seed,
+            told=partial(tell_learning, run),
         )
     images = (material.image(item) for item in items)
     if isinstance(base, PatchCore):
@@ -177,7 +181,7 @@ def with_head(base: Detector, material: Material, run: Run, tail: TailConfigurat
     """A head that learned from every labelled image, those the memory knows among them; from kept features."""
     looking = Looking(base, material, run.cache, run.device)
     learned_from = [looking.lesson(item) for item in counted(material, run)]
-    run.note(progress=1.0, detail=f"learning from {len(learned_from)} images")
+    run.note(progress=0.0, detail=f"learning from {len(learned_from)} images")
     return refit(
         base,
         [frame for frame, _ in learned_from],
@@ -186,7 +190,7 @@ def with_head(base: Detector, material: Material, run: Run, tail: TailConfigurat
         configuration=looking.configuration,
         tail=tail,
         seed=run.row.seed,
-        told=partial(tell_tuning, run),
+        told=partial(tell_learning, run),
     )
 
 

@@ -212,6 +212,7 @@ def answered(run: Run, decision: GateDecision) -> Left:
     """The decision with its figures, and the report for people."""
     champion, candidate = evaluations(run)
     known = figures(run, champion, candidate, decision)
+    run.progress(1, 1, "the report")
     pool = [pool_item(run, item) for item in items(run, Split.TEST)]
     facts = {"run": str(run.row.id), "snapshot": run.left[Phase.SNAPSHOT]["name"], "seed": run.row.seed} | known
     page = write_report(run.checkpoint.folder, decision, champion, candidate, pool, facts)
@@ -251,10 +252,14 @@ def noisy_labels(run: Run, policy: GatePolicy) -> str | None:
     learned, judged = ([item for item in some if item.sha256 in vectors] for some in (learned, judged))
     if not learned or not judged:
         return None
-    noise = refusal.label_noise(
-        *embedded(learned, vectors), [item.part_key for item in learned], *embedded(judged, vectors), policy.seed
-    )
+    parts = [item.part_key for item in learned]
+    here = partial(tell_noise, run)
+    noise = refusal.label_noise(*embedded(learned, vectors), parts, *embedded(judged, vectors), policy.seed, here)
     return noise.refused(policy.maximum_label_noise) if noise else None
+
+
+def tell_noise(run: Run, share: float) -> None:
+    run.progress(round(100 * share), 100, "whether the labels contradict their neighbours")
 
 
 def embedded(some: list[SnapshotItem], vectors: dict[str, Any]) -> tuple[refusal.Vectors, refusal.Truth]:

@@ -38,7 +38,10 @@ def snapshot(
     recipe: Recipe = None,
     name: Annotated[str | None, typer.Option(help="Its name; else <YYYYMMDD>_V<n>_<description>.")] = None,
     description: Annotated[str, typer.Option(help="What it is for; else the recipe's name.")] = "",
-    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Makes the split of new parts repeatable.")] = 0,
+    seed: Annotated[
+        int | None,
+        typer.Option(min=0, max=2**32 - 1, help="Makes the split of new parts repeatable. Not given: the recipe's."),
+    ] = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:

@@ -80,6 +80,7 @@ class VersionListed(BaseModel):
     ng_threshold: float
     has_judged: bool
     was_deployed: bool
+    is_requested: bool = Field(description="Whether its deployment waits for a second person.")
     aliases: list[str]
     gate: str | None = Field(description="What the gate said of it.")
     promise: str | None = Field(description="What its calibration promises.")

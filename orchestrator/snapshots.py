@@ -46,10 +46,11 @@ def chosen_recipe(loaded: Loaded, given: str | None) -> str:
 
 
 def take(
-    loaded: Loaded, recipe: str | None, name: str | None, description: str, seed: int, progress: Any
+    loaded: Loaded, recipe: str | None, name: str | None, description: str, seed: int | None, progress: Any
 ) -> dict[str, Any]:
-    """Take a snapshot in the name of who sits at the terminal."""
+    """Take a snapshot in the name of who sits at the terminal, by the rules of the recipe's training runs."""
     from workers.retrain.snapshot import take_snapshot  # reads images: `adline --help` must not wait for it
+    from workers.snapshots.policy import Policy
 
     chosen = chosen_recipe(loaded, recipe)
     settings: Recipe = loaded.settings.recipes[chosen]
@@ -63,7 +64,8 @@ def take(
             description=description,
             name=name,
             progress=progress,
-            seed=seed,
+            seed=settings.seed if seed is None else seed,
+            policy=Policy(test_share=settings.retrain.test_share),
             maximum_megapixels=loaded.settings.images.maximum_megapixels,
         )
         return shown(found)

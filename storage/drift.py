@@ -49,6 +49,7 @@ DRIFTED = text(
         AND (CAST(:since AS timestamptz) IS NULL OR raised_at > :since) ORDER BY alarm LIMIT 1
     """
 )
+RENEWED = text("SELECT max(acknowledged_at) FROM v_drift_alarms WHERE recipe = :recipe AND new_reference")
 WISH = text(
     """
     SELECT max(alarm) FROM v_drift_alarms
@@ -185,6 +186,12 @@ def retraining_paused(session: Session, recipe: str) -> str | None:
         f"drift alarm {row.alarm} at {row.station}/{row.camera}: {row.sentence}; "
         f"`adline drift acknowledge {row.alarm} --reason …` ends the pause"
     )
+
+
+def reference_renewed(session: Session, recipe: str) -> datetime | None:
+    """When an engineer last said of a camera of the recipe that its images stay as they are now; None: nobody has."""
+    found: datetime | None = session.scalar(RENEWED, {"recipe": recipe})
+    return found
 
 
 def parts_drifted(session: Session, recipe: str, since: datetime | None) -> str | None:

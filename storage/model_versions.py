@@ -17,6 +17,8 @@ LISTED = text(
            m.ok_threshold, m.ng_threshold,
            EXISTS (SELECT FROM predictions p WHERE p.model_version = m.id) AS has_judged,
            EXISTS (SELECT FROM deployments d WHERE d.model_version = m.id) AS was_deployed,
+           EXISTS (SELECT FROM v_deployment_requests q
+                   WHERE q.model_version = m.id AND q.state = 'waiting') AS is_requested,
            coalesce((SELECT array_agg(d.alias ORDER BY d.alias) FROM deployments d
                      WHERE d.model_version = m.id AND d.share > 0
                        AND d.id IN (SELECT max(id) FROM deployments GROUP BY recipe, alias)), '{}') AS aliases,
@@ -170,12 +172,14 @@ def stored_parts(
 
 
 def disposable(rows: list[dict[str, Any]], keep: int) -> list[str]:
-    """Versions whose files may go: never deployed, never judged, nobody's parent, and not among a recipe's newest.
+    """Versions whose files may go: never deployed nor waiting to be, never judged, nobody's parent, and not among a
+    recipe's newest.
 
     keep: how many such candidates of each recipe stay.
     """
     parents: Collection[str] = {row["parent"] for row in rows if row["parent"]}
-    free = [row for row in rows if not (row["has_judged"] or row["was_deployed"] or row["id"] in parents)]
+    needed = ("has_judged", "was_deployed", "is_requested")
+    free = [row for row in rows if not (any(row[fact] for fact in needed) or row["id"] in parents)]
     kept: dict[str, int] = {}
     found = []
     for row in free:  # newest first within a recipe

@@ -21,10 +21,11 @@ from workers.detectors.labelled import Labelled
 from workers.detectors.patchcore import PatchCore, PatchCoreConfiguration
 from workers.detectors.patchcore_teaching import teach
 from workers.detectors.supervised_training import fit
+from workers.retrain.camera import compared
 from workers.retrain.evaluation import Evaluation, Judge, evaluate_together, recorded
 from workers.retrain.gate import GateDecision, GatePolicy, decide, refusal
 from workers.retrain.pool import PoolItem
-from workers.retrain.refusal import altered, label_noise, moved_camera
+from workers.retrain.refusal import altered, label_noise
 from workers.retrain.report import write_report
 
 HEAD = HeadConfiguration(
@@ -131,8 +132,8 @@ def test_images_from_a_moved_camera_are_refused_with_how_far_it_moved() -> None:
         return np.roll(image, right, axis=1)
 
     pool = [rimmed(number, 0) for number in range(60)]
-    assert moved_camera([rimmed(100 + number, 0) for number in range(60)], pool) is None
-    reason = moved_camera([rimmed(100 + number, 5) for number in range(60)], pool)
+    assert compared(pool, [[rimmed(100 + number, 0) for number in range(60)]]) is None
+    reason = compared(pool, [[rimmed(100 + number, 5) for number in range(60)]])
     assert reason is not None and "(position): the parts are seen 5." in reason
 
 

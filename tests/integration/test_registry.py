@@ -14,6 +14,7 @@ import pytest
 from orchestrator.doorkeeper import digest
 from storage import deployments, model_versions, people, records
 from storage.database import Database
+from storage.deployments import Wish
 from storage.events import Verdict
 from storage.images import decode, encode
 from storage.people_rows import Role
@@ -203,6 +204,13 @@ def test_files_of_candidates_that_were_never_used_go_and_their_rows_stay(adline:
         records.register_model(session, model_version("e" * 64, id="bracket-20261125-1"))
     models = adline.folder / ".adline" / "models"
     (models / "bracket-20261125-1").mkdir()
+    with database.begin() as session:
+        wish = Wish(RECIPE, OTHER, "anna", "better")
+        asked = deployments.ask(session, wish, two_persons=True).id
+    assert adline.json("model", "prune", "--keep", "0") == {"removed": ["bracket-20261125-1"]}
+    (models / "bracket-20261125-1").mkdir()
+    with database.begin() as session:
+        deployments.answer(session, asked, "ben", False, "not now")
     assert adline.json("model", "prune", "--keep", "1") == {"removed": [OTHER]}
     assert not (models / OTHER).exists() and (models / MODEL).exists() and (models / "bracket-20261125-1").exists()
     assert len(adline.json("model", "list")) == 3

@@ -83,3 +83,15 @@ def test_an_engineer_releases_what_was_set_aside(adline: Command, shop: Workshop
     assert aside["release_reason"] == "ben is right" and aside["released_by"].startswith("console:")
     assert adline.json("dataset", "snapshot")["counts"]["set_aside"] == {}
     assert adline("dataset", "list") == 0 and "_V2_" in adline.out
+
+
+def test_a_snapshot_by_hand_is_taken_by_the_recipe_s_rules_for_training(
+    adline: Command, shop: Workshop, tmp_path: Path
+) -> None:
+    with (tmp_path / "adline.toml").open("a") as file:
+        file.write(f"seed = 7\n[recipes.{RECIPE}.retrain]\ntest_share = 0.6\n")
+    shop.label(range(40))
+    taken = adline.json("dataset", "snapshot")
+    assert (taken["seed"], taken["policy"]["test_share"]) == (7, 0.6)
+    assert taken["counts"]["test"]["parts"] > 15
+    assert adline.json("dataset", "snapshot", "--seed", "3")["seed"] == 3

@@ -5,112 +5,28 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 from uuid import UUID
 
+import psutil
 import psycopg2.errors
 import pytest
 from sqlalchemy import text
 
-from orchestrator.recipe import Recipe
-from storage import records, snapshots, training_runs
+from storage import snapshots, training_runs
 from storage.database import Database
 from storage.errors import TrainingEnded
-from storage.images import decode
 from storage.model_files import check_model
-from storage.models import ModelVersion
 from storage.snapshot_models import Split
 from storage.stream import EventLog
 from storage.training_models import Cause, Phase, RunState, TrainingRun
 from tests.conftest import execute
-from tests.facts import RECIPE, Plant, model
+from tests.facts import RECIPE, Plant
+from tests.integration.school import LABELS, School
 from tests.integration.test_queue import NORMAL
-from tests.integration.test_snapshots import MARKED, Workshop, texture
-from workers.detectors.patchcore import PatchCoreConfiguration
-from workers.detectors.patchcore_teaching import teach
-from workers.retrain.plan import TrainerPlan
-from workers.retrain.process import TrainerProcess
+from tests.integration.test_snapshots import MARKED, texture
 
-SIDE = 64
-LABELS = 60
-GATE = {"minimum_good": 5, "minimum_anomalies": 5, "disturbed_parts": 4, "resamples": 200, "class_parts": 2}
-
-
-class School(Workshop):
-    """Labelled parts, a champion, and processes that retrain it."""
-
-    def __init__(self, plant: Plant, log: EventLog, home: Path) -> None:
-        super().__init__(plant, log, home / "images")
-        self.home = home
-        given = {
-            "image_size": SIDE,
-            "target_false_reject_rate": 0.2,
-            "retrain": {"test_share": 0.4},
-            "gate": GATE,
-        }
-        recipe = Recipe.model_validate(given).model_dump(mode="json")
-        self.plan = TrainerPlan(
-            database_url=self.database.url,
-            home=home,
-            recipes={RECIPE: recipe},
-            maximum_megapixels=1.0,
-            minimum_free_bytes=0,
-            idle_only=False,
-            maximum_attempts=20,
-        )
-
-    def teach(self) -> None:
-        """A champion that knows good parts."""
-        images = [decode(texture(number)) for number in range(1000, 1030)]
-        configuration = PatchCoreConfiguration(image_size=SIDE, bank_size=100, target_false_reject_rate=0.2)
-        taught = teach(images, configuration=configuration, seed=0)
-        name = f"{RECIPE}-20260101-2"
-        row = model(name, detector="patchcore", sha256=taught.save(self.plan.models / name))
-        row.ok_threshold, row.ng_threshold = taught.ok_threshold, taught.ng_threshold
-        with self.database.begin() as session:
-            records.register_model(session, row)
-            records.deploy(session, RECIPE, name, "test", "taught")
-
-    def ask(self) -> UUID:
-        with self.database.begin() as session:
-            return training_runs.ask(session, RECIPE, Cause.HAND, "eve", 0).id
-
-    def run(self, run_id: UUID) -> TrainingRun:
-        with self.database.begin() as session:
-            return training_runs.find(session, run_id)
-
-    @contextmanager
-    def training(self, **changes: Any) -> Iterator[TrainerProcess]:
-        trainer = TrainerProcess(TrainerPlan(**{**self.plan.__dict__, **changes}), self.home / "trainer.log")
-        try:
-            yield trainer
-        finally:
-            trainer.stop()
-
-    def ended(self, trainer: TrainerProcess) -> int:
-        while (code := trainer.ended()) is None:
-            time.sleep(0.05)
-        return code
-
-    def kill_in(self, run_id: UUID, phase: Phase) -> None:
-        """Once the run is in this phase, its process is gone in the middle of whatever it does."""
-        with self.training() as trainer:
-            while self.run(run_id).phase != phase:
-                assert trainer.ended() is None, (self.home / "trainer.log").read_text()
-                time.sleep(0.005)
-            os.kill(trainer.pid, signal.SIGKILL)
-            assert self.ended(trainer) == -signal.SIGKILL
-
-    def models(self) -> set[str]:
-        """Folders among the models, drafts included."""
-        return {path.name for path in self.plan.models.iterdir()}
-
-    def versions(self) -> list[ModelVersion]:
-        with self.database.begin() as session:
-            return [row for row in session.query(ModelVersion) if row.detector != "brightness"]
+CANCELLED_WITHIN = 3.0  # seconds of the processor: on a machine that does other things it may wait long for them
 
 
 @pytest.fixture
@@ -276,6 +192,37 @@ def test_a_run_that_waits_is_cancelled_at_once_and_one_that_runs_is_told(school:
         assert school.ended(trainer) == 0
     ended = school.run(runs)
     assert (ended.state, ended.cancel_asked_by) == (RunState.CANCELLED, "eve")
+
+
+def test_a_run_is_cancelled_while_it_learns(school: School) -> None:
+    """In the longest of all phases, which tells how far it is."""
+    school.recipe["retrain"] = school.recipe["retrain"] | {"fine_tune_from": 5}
+    school.teach()
+    school.label(range(LABELS))
+    run_id, before = school.ask(), of_children()
+    with school.training() as trainer:
+        while not learning(school.run(run_id)):
+            assert trainer.ended() is None, (school.home / "trainer.log").read_text()
+            time.sleep(0.05)
+        with school.database.begin() as session:
+            training_runs.cancel(session, run_id, "eve")
+        asked = psutil.Process(trainer.pid).cpu_times()
+        assert school.ended(trainer) == 0
+    took = of_children() - before - asked.user - asked.system
+    ended = school.run(run_id)
+    assert (ended.state, ended.phase, ended.cancel_asked_by) == (RunState.CANCELLED, Phase.FIT, "eve")
+    assert took < CANCELLED_WITHIN
+    assert school.models() == {row.id for row in school.versions()}
+
+
+def of_children() -> float:
+    """Processor seconds of the processes that were started here and have ended."""
+    spent = os.times()
+    return spent.children_user + spent.children_system
+
+
+def learning(run: TrainingRun) -> bool:
+    return run.phase == Phase.FIT and (run.detail or "").startswith("learning: ") and 0 < run.progress < 0.9
 
 
 def test_the_trainer_ends_with_who_started_it(school: School) -> None:

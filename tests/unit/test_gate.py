@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -36,7 +37,7 @@ def evaluation(
     return Evaluation(model, 0.42, 0.5, 0.05, (0.02, 0.09), tuple(images))
 
 
-def with_scores(found: Evaluation, scores: dict[str, float | None]) -> Evaluation:
+def with_scores(found: Evaluation, scores: Mapping[str, float | None]) -> Evaluation:
     images = tuple(replace(one, anomaly_score=scores.get(one.name, one.anomaly_score)) for one in found.images)
     return replace(found, images=images)
 
@@ -112,3 +113,61 @@ def test_an_evaluation_is_read_back_from_its_record_and_decides_the_same() -> No
     again = decide(recorded(champion.record()), recorded(candidate.record()), POLICY)
     assert again == decide(champion, candidate, POLICY)
     assert recorded(champion.record()) == champion
+
+
+def with_changes(found: Evaluation, change: Callable[[Scored], Scored]) -> Evaluation:
+    return replace(found, images=tuple(change(one) for one in found.images))
+
+
+def test_what_light_or_focus_would_make_wrong_is_not_bought_with_better_figures() -> None:
+    """Half of the disturbed defective parts are passed; on the images as they are it is better than the champion."""
+
+    def blinded(one: Scored) -> Scored:
+        blind = one.is_anomaly and int(one.name.split("-")[1]) % 2 == 0
+        return replace(one, disturbed={name: 0.1 if blind else score for name, score in one.disturbed.items()})
+
+    decision = decide(evaluation("old", 0.4), with_changes(evaluation("new", 0.5), blinded), POLICY)
+    assert not decision.promoted
+    assert decision.sentence.startswith("not yet: right decisions on darker images fell from ")
+
+
+def test_good_parts_that_a_disturbance_turns_bad_are_counted() -> None:
+    def shaky(one: Scored) -> Scored:
+        bad = not one.is_anomaly and int(one.name.split("-")[1]) % 10 == 0
+        return replace(one, disturbed={name: 0.9 if bad else score for name, score in one.disturbed.items()})
+
+    policy = replace(POLICY, disturbance_margin=0.3)
+    decision = decide(evaluation("old", 0.4), with_changes(evaluation("new", 0.5), shaky), policy)
+    assert not decision.promoted
+    assert "the share of good parts turned bad by a disturbance rose from " in decision.sentence
+
+
+def test_a_lower_auroc_is_refused_though_the_thresholds_decide_the_same() -> None:
+    """Ten good parts score highest of those that are not rejected, and thirty defective ones lowest of the rejected."""
+    champion = evaluation("old", 0.5)
+    worse = {one.name: 0.98 for one in champion.images[:8]}
+    lower = {one.name: 0.5 for one in champion.images if one.is_anomaly}
+    policy = replace(POLICY, class_margin=1.0, margin=0.02)
+    before = with_scores(champion, dict.fromkeys(worse, 0.5) | dict.fromkeys(lower, 0.9))
+    decision = decide(before, with_scores(champion, worse | lower), policy)
+    failed = [check.name for check in decision.checks if not check.passed]
+    assert not decision.promoted and "AUROC" in failed and "F1" not in failed[:1]
+
+
+def test_the_worst_class_is_held_to_its_own_margin() -> None:
+    """Each class may lose a part of its ten; the worst of them all may not fall below what the worst was before."""
+
+    def named(one: Scored) -> Scored:
+        if not one.is_anomaly:
+            return one
+        return replace(one, defects=("scratch" if int(one.name.split("-")[1]) % 2 else "dent",))
+
+    champion = with_changes(evaluation("old", 0.5), named)
+    bad = [one.name for one in champion.images if one.is_anomaly]
+    before = with_scores(champion, dict.fromkeys(bad[0:10:2], 0.1))
+    after = with_scores(champion, dict.fromkeys(bad[0:20:2], 0.1))
+    decision = decide(before, after, POLICY)
+    failed = {check.name: check for check in decision.checks if not check.passed}
+    assert not decision.promoted and "worst class recall" in failed
+    check = failed["worst class recall"]
+    assert check.before == pytest.approx(0.8) and check.after == pytest.approx(0.6)

@@ -42,13 +42,35 @@ def teach(
     groups: Sequence[str] | None = None,
     progress: Progress | None = None,
 ) -> AnomalyCLIPDetector:
-    """Few-shot from known-good images, some held out to calibrate on; zero-shot and uncalibrated when there are none.
-
-    The features of all images are in memory until the end, 4 MB an image for ViT-L/14 at 518 pixels.
-    """
+    """Few-shot from known-good images; zero-shot and uncalibrated when there are none."""
     detector = AnomalyCLIPDetector.from_folder(
         source.models, source.clip, source.prompts, side_near=image_size, **source.choices
     )
+    return remember(
+        detector,
+        images,
+        target_false_reject_rate=target_false_reject_rate,
+        review_share=review_share,
+        seed=seed,
+        groups=groups,
+        progress=progress,
+    )
+
+
+def remember(
+    detector: AnomalyCLIPDetector,
+    images: Iterable[Image],
+    *,
+    target_false_reject_rate: float,
+    review_share: float,
+    seed: int,
+    groups: Sequence[str] | None = None,
+    progress: Progress | None = None,
+) -> AnomalyCLIPDetector:
+    """The same prompts with a new memory of good patches, some images held out to calibrate on.
+
+    The features of all images are in memory until the end, 4 MB an image for ViT-L/14 at 518 pixels.
+    """
     features = list(watched(images, detector, progress))
     if not features:
         return detector

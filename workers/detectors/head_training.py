@@ -13,6 +13,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits as cross_entrop
 from workers.detectors.head import Head, Inputs, Logits
 from workers.detectors.head_configuration import HeadConfiguration
 from workers.detectors.head_features import MIRRORINGS, Lessons
+from workers.detectors.telling import Told
 
 WARM_UP = 0.15  # of all steps
 CHUNK = 64  # images at once where nothing is learned
@@ -25,6 +26,7 @@ def train(
     configuration: HeadConfiguration,
     seed: int,
     disturbed: Lessons | None = None,
+    told: Told | None = None,
 ) -> Head:
     """folds: (images,) the member that must not learn from the image, or -1 when all may.
 
@@ -56,6 +58,8 @@ def train(
         loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
         schedule.step()
+        if told is not None:
+            told((step + 1) / steps)
     return head.eval()
 
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from workers.detectors.coreset import coreset
+from workers.detectors.telling import Told
 
 MOST_PATCHES = 30_000  # the coreset is chosen among at most so many, drawn at random beyond that
 PROJECTION = 32  # numbers a patch is reduced to while it is chosen
@@ -31,11 +32,13 @@ class PatchBank:
         return (squares.amin(1) + patches.square().sum(1)).clamp_min(0).sqrt()
 
 
-def learn_bank(images: Sequence[Tensor], size: int, generator: torch.Generator) -> dict[str, Tensor]:
+def learn_bank(
+    images: Sequence[Tensor], size: int, generator: torch.Generator, told: Told | None = None
+) -> dict[str, Tensor]:
     """The tensors of a bank; images: the fine patches of each known-good image."""
     fine = torch.cat(list(images))  # (images * patches, channels)
     centre, scale = fine.mean(0), fine.std(0).clamp_min(1e-6)
     if len(fine) > MOST_PATCHES:
         fine = fine[torch.randperm(len(fine), generator=generator)[:MOST_PATCHES]]
     fine = (fine - centre) / scale
-    return {"centre": centre, "scale": scale, "bank": fine[coreset(fine, size, PROJECTION, generator)]}
+    return {"centre": centre, "scale": scale, "bank": fine[coreset(fine, size, PROJECTION, generator, told)]}

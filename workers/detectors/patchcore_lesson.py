@@ -13,6 +13,7 @@ from workers.detectors.patch_bank import learn_bank
 from workers.detectors.patch_gaussian import learn_gaussian, moments_of
 from workers.detectors.patchcore import Eye, PatchCoreConfiguration
 from workers.detectors.patches import Patches
+from workers.detectors.telling import Told
 
 
 class Lesson:
@@ -28,9 +29,10 @@ class Lesson:
         eye: Eye,
         configuration: PatchCoreConfiguration,
         seed: int,
+        told: Told,
     ) -> None:
         self.frames, self.turns, self.seed = frames, turns, seed
-        self.eye, self.configuration = eye, configuration
+        self.eye, self.configuration, self.told = eye, configuration, told
         self.origin = frames[0][0].coarse.mean(0)
         self.moments = {turn: moments_of(self.coarse(turn), self.origin) for turn in sorted(set(turns))}
 
@@ -68,5 +70,5 @@ class Lesson:
     def memorise(self, known: set[Turn], bank_size: int) -> dict[str, Tensor]:
         """The bank and the Gaussian."""
         fine = [tile.fine for place in self.places(known) for tile in self.frames[place]]
-        bank = learn_bank(fine, bank_size, torch.Generator().manual_seed(self.seed))
+        bank = learn_bank(fine, bank_size, torch.Generator().manual_seed(self.seed), self.told)
         return bank | learn_gaussian([self.moments[turn] for turn in sorted(known)], self.origin)

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import torch
 
 from storage.errors import InspectionFailed, TeachingFailed
-from workers.detectors.backbone import BackboneSource, backbone_to_teach
+from workers.detectors.backbone import Backbone, BackboneSource, backbone_to_teach
 from workers.detectors.calibration import calibrate
 from workers.detectors.detector import Image
 from workers.detectors.frame_features import FrameFeatures, checked
@@ -21,6 +21,7 @@ from workers.detectors.held_out import named, turns
 from workers.detectors.patchcore import Eye, PatchCore, PatchCoreConfiguration
 from workers.detectors.patchcore_lesson import Lesson
 from workers.detectors.patches import Patches, patches_of
+from workers.detectors.telling import Progressing, Told
 from workers.detectors.tiles import WHOLE
 
 CHUNK = 8  # images in memory at once while teaching
@@ -36,16 +37,17 @@ def teach(
     seed: int = 0,
     progress: Progress | None = None,
     source: BackboneSource | None = None,
+    backbone: Backbone | None = None,
 ) -> PatchCore:
     """Learn what good looks like; thresholds are honest, because each part is scored by a model that does not know it.
 
     groups: one for each image; images of one part have the same. Without them each image shows a part of its own.
     source: the CLIP whose visual tower looks at them, at the whole number of patches nearest to the image size; without
-    one EfficientNet-Lite0 does.
+    one EfficientNet-Lite0 does. backbone: that of a detector which is taught anew, on the device it is on.
     Memory: 0.6 MB for each tile of an image, until all are learned from.
     """
     configuration = configuration or PatchCoreConfiguration()
-    backbone = backbone_to_teach(configuration.image_size, configuration.local_contrast, source)
+    backbone = backbone or backbone_to_teach(configuration.image_size, configuration.local_contrast, source)
     configuration = replace(configuration, image_size=backbone.image_size)
     eye = Eye(configuration, backbone)
     with one_thread_an_operation() as threads:
@@ -59,9 +61,10 @@ def teach_features(
     groups: Sequence[str] | None = None,
     configuration: PatchCoreConfiguration | None = None,
     seed: int = 0,
+    told: Told | None = None,
 ) -> PatchCore:
     """As `teach`, from features that were kept: no forward pass. Frames are not tiled."""
-    return teach_judged(frames, groups=groups, configuration=configuration, seed=seed).detector
+    return teach_judged(frames, groups=groups, configuration=configuration, seed=seed, told=told).detector
 
 
 def teach_judged(
@@ -70,6 +73,7 @@ def teach_judged(
     groups: Sequence[str] | None = None,
     configuration: PatchCoreConfiguration | None = None,
     seed: int = 0,
+    told: Told | None = None,
 ) -> Taught:
     """As `teach_features`, with what is known of the frames on the way."""
     configuration = configuration or PatchCoreConfiguration()
@@ -77,7 +81,7 @@ def teach_judged(
     if eye.look is None:
         raise TeachingFailed(f'features are of whole frames; tiles is "{configuration.tiles}", allowed: {WHOLE}')
     patches = [[patches_of(checked(one, eye.look).unpacked())] for one in frames]
-    return teach_patches(patches, eye, configuration, groups=groups, seed=seed)
+    return teach_patches(patches, eye, configuration, groups=groups, seed=seed, told=told)
 
 
 class Taught(NamedTuple):
@@ -94,19 +98,20 @@ def teach_patches(
     *,
     groups: Sequence[str] | None,
     seed: int,
+    told: Told | None = None,
 ) -> Taught:
     """From the tiles' patches of each frame. All are learned from; each is calibrated on as one that does not know it
     scores it."""
     groups = named(len(frames), groups)
     by_turns = turns(groups, configuration.folds, configuration.target_false_reject_rate, seed)
+    heard = Progressing(told, configuration.folds + 1)
     with one_thread_an_operation() as threads, threads_of_one(threads) as pool:
-        lesson = pool.submit(Lesson, frames, by_turns, eye, configuration, seed).result()
+        lesson = pool.submit(Lesson, frames, by_turns, eye, configuration, seed, heard).result()
         tensors = pool.submit(lesson.learn)
-        scores = {
-            place: raw
-            for found in pool.map(lesson.raw_scores, range(configuration.folds))
-            for place, raw in found.items()
-        }
+        scores: dict[int, float] = {}
+        for found in pool.map(lesson.raw_scores, range(configuration.folds)):
+            scores |= found
+            heard.done += 1
     raw_scores = [scores[place] for place in range(len(frames))]
     calibration = calibrate(raw_scores, configuration.target_false_reject_rate, configuration.review_share, groups)
     created_at = datetime.now(UTC).isoformat(timespec="seconds")
@@ -137,7 +142,8 @@ def watched(images: Iterable[Image], eye: Eye, progress: Progress | None, thread
     def look(one: tuple[int, Image]) -> list[Patches]:
         number, image = one
         try:
-            return eye.patches(image)
+            # Learned from on the CPU, whatever device looked: the same draws everywhere.
+            return [Patches(*(part.cpu() for part in tile)) for tile in eye.patches(image)]
         except InspectionFailed as error:
             raise TeachingFailed(f"known-good image {number}: {error}") from error
 

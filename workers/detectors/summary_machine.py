@@ -16,6 +16,7 @@ from torch import Tensor
 
 from storage.errors import ModelError
 from workers.detectors.summary import Moments, Whitening, learn_whitening, moments_of, summary
+from workers.detectors.telling import Told
 
 PENALTY = 3.0
 NARROWNESS = 0.5  # of the Gaussian kernel, on distances in standard deviations averaged over the numbers of a summary
@@ -71,7 +72,9 @@ def learn_machine(cells: Tensor, is_anomaly: NDArray[np.bool_], moments: list[Mo
     )
 
 
-def out_of_fold(cells: Tensor, is_anomaly: NDArray[np.bool_], folds: NDArray[np.int64]) -> Floats:
+def out_of_fold(
+    cells: Tensor, is_anomaly: NDArray[np.bool_], folds: NDArray[np.int64], told: Told | None = None
+) -> Floats:
     """The margin of each frame by a machine that never saw it; of frames of fold -1, which all learn from, the mean."""
     numbers = [int(one) for one in np.unique(folds)]
     moments = {one: moments_of(cells[torch.from_numpy(folds == one)]) for one in numbers}
@@ -81,5 +84,7 @@ def out_of_fold(cells: Tensor, is_anomaly: NDArray[np.bool_], folds: NDArray[np.
         kept = torch.from_numpy(folds != one)
         machine = learn_machine(cells[kept], is_anomaly[kept.numpy()], [moments[n] for n in numbers if n != one])
         found = machine.margins(cells).double().numpy()
+        if told is not None:
+            told((judged.index(one) + 1) / len(judged))
         margins += np.where(folds == one, found, np.where(folds < 0, found / len(judged), 0))
     return margins

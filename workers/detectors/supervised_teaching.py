@@ -20,7 +20,7 @@ from workers.detectors.patchcore_teaching import teach_judged
 from workers.detectors.supervised import SupervisedDetector
 from workers.detectors.supervised_training import beneath, refit
 from workers.detectors.tail_configuration import TailConfiguration
-from workers.detectors.tail_training import Told
+from workers.detectors.telling import Told, within
 
 
 def teach(
@@ -48,6 +48,7 @@ def teach(
         groups=[groups[place] for place in good],
         configuration=base,
         seed=seed,
+        told=within(told, 0, 0.3),
     )
     scores = np.zeros(len(frames))
     scores[good] = [score_of(below.calibration, raw) for raw in raw_scores]
@@ -62,5 +63,5 @@ def teach(
         configuration=configuration or beneath(below),
         tail=tail,
         seed=seed,
-        told=told,
+        told=within(told, 0.3, 1),
     )

@@ -36,13 +36,15 @@ from workers.detectors.summary_machine import out_of_fold as machine_out_of_fold
 from workers.detectors.supervised import Learned, SupervisedDetector, looker_for, shares_look
 from workers.detectors.tail import Tails, parted
 from workers.detectors.tail_configuration import TailConfiguration
-from workers.detectors.tail_training import Told, entered
+from workers.detectors.tail_training import entered
 from workers.detectors.tail_training import out_of_fold as tail_out_of_fold
 from workers.detectors.tail_training import train as train_tails
+from workers.detectors.telling import Told, within
 
 Floats = NDArray[np.float64]
 Truth = NDArray[np.bool_]
 
+HEAD_SHARE, BEFORE_TAIL = 0.3, 0.4  # of what `told` tells
 NOBODY = -1  # the fold of an image that every member learns from
 
 
@@ -98,7 +100,7 @@ def refit(
 
     scores: base's anomaly_score of each frame; of those it was taught from they may be anything. Not needed when base
     is a PatchCore that looks at whole frames as the configuration says: it scores the features.
-    told: how far the tail is, which takes most of the time where there are labels enough for one.
+    told: how far it is; the tail takes most of the time where there are labels enough for one.
     """
     groups = [str(number) for number in range(len(frames))] if groups is None else groups
     check(frames, groups)
@@ -111,13 +113,15 @@ def refit(
     learned_from, copies = lessons(frames, looker), disturbed(frames)
     with torch.random.fork_rng(devices=[]):  # the caller's random numbers stay its own
         truth_of, fold_of = torch.from_numpy(is_anomaly), torch.from_numpy(folds)
-        head = train(learned_from, truth_of, fold_of, configuration, seed, lessons(copies, looker) if copies else None)
+        sources = learned_from, lessons(copies, looker) if copies else None
+        head = train(sources[0], truth_of, fold_of, configuration, seed, sources[1], within(told, 0, HEAD_SHARE))
     logits = head_out_of_fold(head, learned_from, torch.from_numpy(folds)).numpy().astype(np.float64)
     cells = torch.stack([cells_of(one.features.unpacked()) for one in (*frames, *copies)])
     times = len(cells) // len(frames)
     machine = learn_machine(cells, np.tile(is_anomaly, times), [moments_of(cells)])
-    margins = machine_out_of_fold(cells, np.tile(is_anomaly, times), np.tile(folds, times))[: len(frames)]
-    fine_tuned = tuned(frames, copies, groups, tail or TailConfiguration(), seed, told)
+    here = within(told, HEAD_SHARE, BEFORE_TAIL)
+    margins = machine_out_of_fold(cells, np.tile(is_anomaly, times), np.tile(folds, times), here)[: len(frames)]
+    fine_tuned = tuned(frames, copies, groups, tail or TailConfiguration(), seed, within(told, BEFORE_TAIL, 1))
     truth, parts = is_anomaly[judging], [groups[place] for place in judging]
     weights = importance(truth, anomaly_rate)
     said = scores[judging], logits[judging], margins[judging]

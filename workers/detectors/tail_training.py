@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
-
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits as cross_entropy
@@ -12,15 +9,13 @@ from torch.nn.functional import binary_cross_entropy_with_logits as cross_entrop
 from workers.detectors.efficientnet_lite import build
 from workers.detectors.tail import Tail, Tails, parted
 from workers.detectors.tail_configuration import TailConfiguration
+from workers.detectors.telling import Told, within
 
 WARM_UP = 0.2  # of all steps
 JUDGE_FASTER = 3.0  # than the blocks: it begins from nothing
 SMOOTHING = 0.05  # of the labels: what is learned by heart is not said with more and more certainty
 CHUNK = 32  # images at once where nothing is learned
 TURNINGS = 8  # a square mirrored and turned
-
-Told = Callable[[float], None]
-"""How far it is, from 0 to 1."""
 
 
 def train(
@@ -39,14 +34,9 @@ def train(
     tails = []
     for member in range(configuration.folds):
         places = torch.nonzero(folds != member)[:, 0]
-        here = partial(part_told, told, member, configuration.folds)
+        here = within(told, member / configuration.folds, (member + 1) / configuration.folds)
         tails.append(trained(sources, is_anomaly, places, configuration, seed * 1009 + member, here))
     return tails
-
-
-def part_told(told: Told | None, before: int, parts: int, share: float) -> None:
-    if told is not None:
-        told((before + share) / parts)
 
 
 def trained(

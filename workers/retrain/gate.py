@@ -37,6 +37,8 @@ class GateDecision:
     promoted: bool
     sentence: str
     checks: tuple[Check, ...] = ()
+    refused: bool = False
+    """Not even judged: something is wrong with its file, its labels or its images, and no version is made of it."""
 
     def record(self) -> dict[str, Any]:
         """As JSON."""
@@ -45,7 +47,7 @@ class GateDecision:
 
 def refusal(reason: str) -> GateDecision:
     """A candidate that is not even judged."""
-    return GateDecision(False, f"refused: {reason}")
+    return GateDecision(False, f"refused: {reason}", refused=True)
 
 
 def decide(champion: Evaluation, candidate: Evaluation, policy: GatePolicy) -> GateDecision:

@@ -1,4 +1,4 @@
-"""Why a candidate is refused before it is judged: its file, its labels, or the camera its images came from."""
+"""Why a candidate is refused before it is judged: its file or its labels; `camera.py` tells of its images."""
 
 from __future__ import annotations
 
@@ -16,18 +16,13 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from storage.errors import ModelError
-from storage.images import Image
 from workers.detectors import artefact
-from workers.drift.diagnosis import diagnose
-from workers.drift.look import look
-from workers.drift.sample import sample_of
+from workers.detectors.telling import Told
 from workers.retrain.resampling import Interval
 
 FEWEST: Final = 30
 """Labels, and protected parts, below which nothing can be said of label noise."""
 FOLDS: Final = 5
-MOST_LOOKED_AT: Final = 160
-"""Images of training and of the pool that are compared: two seconds."""
 REPEATS: Final = 4
 COMPONENTS: Final = 32
 
@@ -42,24 +37,6 @@ def altered(folder: Path, sha256: str) -> str | None:
     except ModelError as error:
         return f"the candidate's file is not what was trained: {error}"
     return None
-
-
-def moved_camera(training: Sequence[Image], pool: Sequence[Image], seed: int = 0) -> str | None:
-    """Why images to learn from were not taken as the protected ones were; both are of known-good parts.
-
-    None also where there are too few of either to tell.
-    """
-    random = np.random.default_rng(seed)
-    samples = []
-    for images in (training, pool):
-        if len(images) < MOST_LOOKED_AT // 4:
-            return None
-        drawn = sorted(random.permutation(len(images))[:MOST_LOOKED_AT].tolist())
-        samples.append(sample_of((look(images[place]) for place in drawn), seed))
-    found = diagnose(samples[1], samples[0])
-    if not found.cause.is_camera:
-        return None
-    return f"the images to learn from were not taken as the protected ones were ({found.cause}): {found.sentence}"
 
 
 @dataclass(frozen=True)
@@ -87,6 +64,7 @@ def label_noise(
     pool_vectors: Vectors,
     pool_is_anomaly: Truth,
     seed: int = 0,
+    told: Told | None = None,
 ) -> LabelNoise | None:
     """None where there are too few labels to tell.
 
@@ -100,6 +78,8 @@ def label_noise(
         return None
     contradicted, wrong = np.zeros(len(is_anomaly)), np.zeros(len(pool_is_anomaly))
     for repeat in range(REPEATS):
+        if told is not None:
+            told(repeat / REPEATS)
         folds = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=seed + repeat)
         for learned, judged in folds.split(vectors, is_anomaly, groups):
             judge = learner().fit(vectors[learned], is_anomaly[learned])

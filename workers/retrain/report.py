@@ -63,19 +63,11 @@ def report(
 
 
 def figures(evaluation: Evaluation) -> dict[str, Any]:
-    """Of one model on the pool, each with its interval where it has one; rates in [0, 1]."""
-    truth, scores = evaluation.is_anomaly, evaluation.scores
-    weights = resampling.draws(truth, RESAMPLES, seed=0)
-    ranked = Ranked(truth, scores, weights)
-    thresholds = ranked.thresholds_at(evaluation.target_false_reject_rate)
-    found: dict[str, Floats] = {
-        "f1": resampling.f1(truth, evaluation.rejected, weights),
-        "f1_best": ranked.best_f1(),
-        "auroc": ranked.auroc(),
-        "average_precision": ranked.average_precision(),
-        "escapes_at_promise": 1 - resampling.caught_from(thresholds, scores, truth, weights),
-    }
-    times = [one.milliseconds for one in evaluation.images]
+    """Of one model on the pool, each with its interval where it has one; rates in [0, 1]. Nothing tells good parts
+    from defective ones where there are not both."""
+    truth = evaluation.is_anomaly
+    found = telling(evaluation) if both_kinds(evaluation) else {}
+    times = [one.milliseconds for one in evaluation.images] or [0.0]
     return {
         "model": evaluation.model,
         "parts": len(truth),
@@ -88,6 +80,25 @@ def figures(evaluation: Evaluation) -> dict[str, Any]:
         "milliseconds_p50": float(np.median(times)),
         "milliseconds_p95": float(np.percentile(times, 95)),
         "f1_disturbed": {name: f1_disturbed(evaluation, name) for name in evaluation.disturbances},
+    }
+
+
+def both_kinds(evaluation: Evaluation) -> bool:
+    return 0 < int(evaluation.is_anomaly.sum()) < len(evaluation.parts)
+
+
+def telling(evaluation: Evaluation) -> dict[str, Floats]:
+    """How well good parts are told from defective ones: of the pool itself, then of each drawn one."""
+    truth, scores = evaluation.is_anomaly, evaluation.scores
+    weights = resampling.draws(truth, RESAMPLES, seed=0)
+    ranked = Ranked(truth, scores, weights)
+    thresholds = ranked.thresholds_at(evaluation.target_false_reject_rate)
+    return {
+        "f1": resampling.f1(truth, evaluation.rejected, weights),
+        "f1_best": ranked.best_f1(),
+        "auroc": ranked.auroc(),
+        "average_precision": ranked.average_precision(),
+        "escapes_at_promise": 1 - resampling.caught_from(thresholds, scores, truth, weights),
     }
 
 
@@ -132,10 +143,16 @@ def report_page(
         *more,
         section("Figures on the protected pool", figure_table(both)),
         section("Confusion", *(confusion(one) for one in both)),
-        section("Curves", plot(curves(both))),
-        section("Scores", plot(histograms(both))),
+        *plots(both),
         section("Decisions that would change", *changed(both, items)),
     )
+
+
+def plots(both: Sequence[Evaluation]) -> list[str]:
+    """None of a pool without good or without defective parts."""
+    if not all(both_kinds(one) for one in both):
+        return []
+    return [section("Curves", plot(curves(both))), section("Scores", plot(histograms(both)))]
 
 
 def spoken(bounds: Interval) -> str:

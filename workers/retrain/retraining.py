@@ -9,7 +9,6 @@ import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 from random import Random
 from typing import Any, Final
 
@@ -46,20 +45,24 @@ class Retrained:
     memory: frozenset[str]
 
 
-def retrained(champion: Detector, material: Material, recipe: Mapping[str, Any], models: Path, run: Run) -> Retrained:
-    """The candidate; TrainingRefused when there is nothing to learn from."""
-    base = champion.base if isinstance(champion, SupervisedDetector) else champion
+def one_class(champion: Detector) -> Detector:
+    """What is beneath the head, where there is one."""
+    return champion.base if isinstance(champion, SupervisedDetector) else champion
+
+
+def retrained(base: Detector, material: Material, recipe: Mapping[str, Any], run: Run) -> Retrained:
+    """The candidate on the champion's one-class detector; TrainingRefused when there is nothing to learn from."""
     both = min(len(material.good_parts()), len(material.bad_parts())) >= LEAST_GROUPS_OF_A_CLASS
     if both and isinstance(base, PatchCore) and base.eye.look is not None:
         try:
             return everything_anew(base, material, run, fine_tuning(recipe))
         except TeachingFailed as error:  # too few good parts to hold some out: the memory stays as it is
             logger.info("not everything is learned anew: %s", error)
-    new = refreshing(material.good_parts(), KEPT_GOOD if both else 0, run.row.seed)
+    new = refreshing(material.good_parts(), kept_good(base, material) if both else 0, run.row.seed)
     made = []
     if new:
         images = [item for item in material.items if material.is_taught(item) or item.part_key in new]
-        base = remembered(base, images, material, recipe, models, run)
+        base = remembered(base, images, material, recipe, run)
         material = replace(material, known=material.known | {item.sha256 for item in images})
         made.append(f"memory of {len(images)} good images, {len(new)} newly decided parts among them")
     known = frozenset(item.sha256 for item in material.items if material.is_taught(item))
@@ -82,24 +85,24 @@ def fine_tuning(recipe: Mapping[str, Any]) -> TailConfiguration:
 def everything_anew(base: PatchCore, material: Material, run: Run, tail: TailConfiguration) -> Retrained:
     """Memory, head, tail and thresholds from all labels and known-good images; each good part is judged by a memory
     without it, so that none has to be kept back."""
-    looking = Looking(base, material, run.cache, run.plan.device)
+    looking = Looking(base, material, run.cache, run.device)
     frames = [looking.seen(item) for item in counted(material, run)]
-    run.note(progress=1.0, detail=f"learning from {len(frames)} images")
+    run.note(progress=0.0, detail=f"learning from {len(frames)} images")
     detector = teach(
         frames,
         groups=material.groups,
         base=base.configuration,
         tail=tail,
         seed=run.row.seed,
-        told=partial(tell_tuning, run),
+        told=partial(tell_learning, run),
     )
     good = frozenset(item.sha256 for item in material.items if not item.is_anomaly)
     made = f"memory of {len(good)} good images; head{and_tail(detector)} from {len(frames)} images, {heard(detector)}"
     return Retrained(detector, made, good)
 
 
-def tell_tuning(run: Run, share: float) -> None:
-    run.progress(round(100 * share), 100, f"fine-tuning the backbone: {share:.0%}")
+def tell_learning(run: Run, share: float) -> None:
+    run.progress(round(100 * share), 100, f"learning: {share:.0%}")
 
 
 def and_tail(detector: SupervisedDetector) -> str:
@@ -108,6 +111,12 @@ def and_tail(detector: SupervisedDetector) -> str:
 
 def heard(detector: SupervisedDetector) -> str:
     return "heard" if detector.learned.fusion.hears_labels else "not heard: it does not know better"
+
+
+def kept_good(base: Detector, material: Material) -> int:
+    """How many good parts the memory leaves to the head. What was never calibrated needs some, too."""
+    half = len(material.good_parts()) // 2
+    return KEPT_GOOD if base.calibration.good_raw_scores else min(KEPT_GOOD, half)
 
 
 def refreshing(good_parts: Sequence[str], kept: int, seed: int) -> frozenset[str]:
@@ -122,7 +131,6 @@ def remembered(
     items: Sequence[SnapshotItem],
     material: Material,
     recipe: Mapping[str, Any],
-    models: Path,
     run: Run,
 ) -> Detector:
     """The one-class detector taught anew; its thresholds come from parts among these that it holds out."""
@@ -132,22 +140,29 @@ def remembered(
         run.progress(done, len(items), f"memory: {done} of {len(items)} good images")
 
     if isinstance(base, PatchCore) and base.eye.look is not None:
-        looking = Looking(base, material, run.cache, run.plan.device)
+        looking = Looking(base, material, run.cache, run.device)
         features = (told(looking.features(item), number, progress) for number, item in enumerate(items))
         return patchcore_teaching.teach_features(
-            list(features), groups=groups, configuration=base.configuration, seed=seed
+            list(features),
+            groups=groups,
+            configuration=base.configuration,
+            seed=seed,
+            told=partial(tell_learning, run),
         )
     images = (material.image(item) for item in items)
     if isinstance(base, PatchCore):
         return patchcore_teaching.teach(
-            images, groups=groups, configuration=base.configuration, seed=seed, progress=progress
+            images,
+            groups=groups,
+            configuration=base.configuration,
+            seed=seed,
+            progress=progress,
+            backbone=base.eye.backbone,
         )
     if isinstance(base, AnomalyCLIPDetector):
-        choices = {key: recipe[key] for key in ("dpam_layer", "features_list") if recipe[key] is not None}
-        return anomalyclip_teaching.teach(
+        return anomalyclip_teaching.remember(
+            base,
             images,
-            anomalyclip_teaching.Source(models, recipe["clip"], recipe["prompts"], choices),
-            image_size=recipe["image_size"],
             target_false_reject_rate=recipe["target_false_reject_rate"],
             review_share=recipe["review_share"],
             seed=seed,
@@ -164,9 +179,9 @@ def told(features: FrameFeatures, number: int, progress: Callable[[int], None]) 
 
 def with_head(base: Detector, material: Material, run: Run, tail: TailConfiguration) -> SupervisedDetector:
     """A head that learned from every labelled image, those the memory knows among them; from kept features."""
-    looking = Looking(base, material, run.cache, run.plan.device)
+    looking = Looking(base, material, run.cache, run.device)
     learned_from = [looking.lesson(item) for item in counted(material, run)]
-    run.note(progress=1.0, detail=f"learning from {len(learned_from)} images")
+    run.note(progress=0.0, detail=f"learning from {len(learned_from)} images")
     return refit(
         base,
         [frame for frame, _ in learned_from],
@@ -175,7 +190,7 @@ def with_head(base: Detector, material: Material, run: Run, tail: TailConfigurat
         configuration=looking.configuration,
         tail=tail,
         seed=run.row.seed,
-        told=partial(tell_tuning, run),
+        told=partial(tell_learning, run),
     )
 
 

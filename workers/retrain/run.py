@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping
+from functools import cached_property
 from typing import Any
 
 from storage import training_runs
@@ -44,6 +45,13 @@ class Run:
             known = ", ".join(self.plan.recipes) or "none"
             raise TrainingError(f"recipe {self.row.recipe} is not in the configuration any more; it has {known}")
         return self.plan.recipes[self.row.recipe]
+
+    @cached_property
+    def device(self) -> str:
+        """Where torch computes: `auto` is decided here, once, for every phase."""
+        from workers.detectors.registry import usable  # torch: only where something is trained
+
+        return usable(self.plan.device)
 
     def execute(self) -> None:
         """Every phase that has not been done; the last one puts the run's end on record."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -11,24 +12,23 @@ from typing import Any, Final
 import numpy as np
 from sqlalchemy.orm import Session
 
-from storage import deployments, image_looks, records, snapshots, thresholds, training_runs
+from storage import deployments, drift, image_looks, records, snapshots, thresholds, training_runs
 from storage.code_version import code_version
 from storage.deployments import BY_ITSELF, Wish
-from storage.errors import ModelMissing, TrainingRefused
+from storage.errors import ModelError, ModelMissing, TrainingRefused
 from storage.events import now
 from storage.images import Image, decode
 from storage.model_files import check_model
 from storage.models import DeploymentRequest, ModelVersion
-from storage.snapshot_models import SnapshotItem, Split
+from storage.snapshot_models import ItemSource, SnapshotItem, Split
 from storage.training_models import Phase, RunState
 from workers.detectors.artefact import link_or_copy
 from workers.detectors.calibration import promised
 from workers.detectors.detector import Detector
 from workers.detectors.registry import load, use_threads
-from workers.detectors.supervised import SupervisedDetector
-from workers.detectors.tiles import Tiles
+from workers.detectors.supervised_training import beneath
+from workers.retrain import camera, refusal
 from workers.retrain import gate as gatekeeper
-from workers.retrain import refusal
 from workers.retrain.challenge import Challenge
 from workers.retrain.checkpoint import put_in_place
 from workers.retrain.evaluation import Evaluation, Judge, evaluate_together, recorded
@@ -38,7 +38,7 @@ from workers.retrain.looking import Looking
 from workers.retrain.material import Material
 from workers.retrain.pool import PoolItem
 from workers.retrain.report import write_report
-from workers.retrain.retraining import retrained
+from workers.retrain.retraining import one_class, retrained
 from workers.retrain.run import Left, Run
 from workers.retrain.snapshot import take_snapshot
 from workers.snapshots.looks import METHOD
@@ -90,12 +90,13 @@ def champion_row(run: Run) -> ModelVersion:
 
 
 def loaded(run: Run, row: ModelVersion) -> Detector:
-    return load(run.plan.models / row.id, row.sha256, run.plan.device)
+    return load(run.plan.models / row.id, row.sha256, run.device)
 
 
-def material(run: Run, champion: ModelVersion) -> Material:
-    side = Tiles.parse(run.recipe["tiles"]).minimum_side(run.recipe["image_size"])
-    known = frozenset(champion.configuration.get("memory_from", ()))
+def material(run: Run, row: ModelVersion, base: Detector) -> Material:
+    """Images are decoded as fine as the champion's one-class detector and a head on it want them."""
+    side = max(base.image_size, beneath(base).image_size)
+    known = frozenset(row.configuration.get("memory_from", ()))
     return Material(items(run, *LEARNED), run.store, side, run.plan.maximum_megapixels, known)
 
 
@@ -106,9 +107,9 @@ def features(run: Run) -> Left:
     """Every image that will be learned from is looked at, unless it was before."""
     use_threads(run.plan.threads)
     row = champion_row(run)
-    found, champion = material(run, row), loaded(run, row)
-    base = champion.base if isinstance(champion, SupervisedDetector) else champion
-    looking = Looking(base, found, run.cache, run.plan.device)
+    base = one_class(loaded(run, row))
+    found = material(run, row, base)
+    looking = Looking(base, found, run.cache, run.device)
     for number, item in enumerate(found.items):
         looking.lesson(item)
         run.progress(
@@ -125,7 +126,8 @@ def fit(run: Run) -> Left:
     """The candidate, whole on disk before it has a name."""
     use_threads(run.plan.threads)
     row = champion_row(run)
-    done = retrained(loaded(run, row), material(run, row), run.recipe, run.plan.models, run)
+    base = one_class(loaded(run, row))
+    done = retrained(base, material(run, row, base), run.recipe, run)
     draft = run.checkpoint.candidate.with_name(".candidate")
     shutil.rmtree(draft, ignore_errors=True)
     sha256 = done.detector.save(draft)
@@ -144,7 +146,9 @@ def evaluate(run: Run) -> Left:
     row, made = champion_row(run), run.left[Phase.FIT]
     with run.database.begin() as session:
         limits = thresholds.in_force(session, run.row.recipe, row)
-    candidate = load(run.checkpoint.candidate, made["sha256"], run.plan.device)
+    if reason := altered(run):
+        raise TrainingRefused(reason)
+    candidate = load(run.checkpoint.candidate, made["sha256"], run.device)
     judges = [Judge(row.id, loaded(run, row), *limits), Judge.by_its_own(made["version"], candidate)]
     pool = [pool_item(run, item) for item in items(run, Split.TEST)]
     found = evaluate_together(
@@ -209,18 +213,29 @@ def pool_item(run: Run, item: SnapshotItem) -> PoolItem:
 
 def gate(run: Run) -> Left:
     """The decision, with all it stands on; the same evaluations give the same one."""
-    made = run.left[Phase.FIT]
     policy = GatePolicy(**run.recipe["gate"], seed=run.row.seed)
+    reason = altered(run) or other_camera(run) or noisy_labels(run, policy)
+    decision = gatekeeper.refusal(reason) if reason else gatekeeper.decide(*evaluations(run), policy)
+    return answered(run, decision)
+
+
+def altered(run: Run) -> str | None:
+    return refusal.altered(run.checkpoint.candidate, run.left[Phase.FIT]["sha256"])
+
+
+def evaluations(run: Run) -> tuple[Evaluation, Evaluation]:
+    """The champion's and the candidate's."""
     champion, candidate = (recorded(one) for one in run.left[Phase.EVALUATE]["evaluations"])
-    reason = (
-        refusal.altered(run.checkpoint.candidate, made["sha256"])
-        or other_camera(run, policy)
-        or noisy_labels(run, policy)
-    )
-    decision = gatekeeper.refusal(reason) if reason else gatekeeper.decide(champion, candidate, policy)
+    return champion, candidate
+
+
+def answered(run: Run, decision: GateDecision) -> Left:
+    """The decision with its figures, and the report for people."""
+    champion, candidate = evaluations(run)
     challenge = challenge_of(run)
     decision = challenge.held(decision) if challenge else decision
     known = figures(run, champion, candidate, decision) | {"challenge": challenge.figures() if challenge else None}
+    run.progress(1, 1, "the report")
     pool = [pool_item(run, item) for item in items(run, Split.TEST)]
     facts = {"run": str(run.row.id), "snapshot": run.left[Phase.SNAPSHOT]["name"], "seed": run.row.seed} | known
     more = [challenge.section()] if challenge else []
@@ -228,17 +243,27 @@ def gate(run: Run) -> Left:
     return {"decision": decision.record(), "figures": known, "report": str(page.relative_to(run.plan.home))}
 
 
-def other_camera(run: Run, policy: GatePolicy) -> str | None:
-    """Why the images to learn from were not taken as the protected ones were; good parts of the line alone tell."""
-    training, pool = (good_images(run, policy, *splits) for splits in (LEARNED, (Split.TEST,)))
-    return refusal.moved_camera(training, pool, policy.seed)
+def other_camera(run: Run) -> str | None:
+    """Why the images were not taken as those were that the champion knows."""
+    good = [item for item in items(run, *LEARNED, Split.TEST) if not item.is_anomaly]
+    with run.database.begin() as session:
+        older = seen_before(session, run, good)
+        same_since = drift.reference_renewed(session, run.row.recipe)
+
+    def read(item: SnapshotItem) -> Image:
+        run.progress(0, 1, "whether the camera has moved")
+        return decode(run.store.get(item.sha256), maximum_megapixels=run.plan.maximum_megapixels)
+
+    return camera.moved(good, older, same_since, read, run.row.seed)
 
 
-def good_images(run: Run, policy: GatePolicy, *splits: Split) -> list[Image]:
-    found = [item for item in items(run, *splits) if not item.is_anomaly and item.label_id is not None]
-    drawn = np.random.default_rng(policy.seed).permutation(len(found))[: refusal.MOST_LOOKED_AT]
-    read = (run.store.get(found[place].sha256) for place in sorted(drawn.tolist()))
-    return [decode(data, maximum_megapixels=run.plan.maximum_megapixels) for data in read]
+def seen_before(session: Session, run: Run, good: Sequence[SnapshotItem]) -> frozenset[str]:
+    """Images the champion was made from and judged by; without a snapshot of its own, those it was taught from."""
+    champion = session.get_one(ModelVersion, run.left[Phase.SNAPSHOT]["champion"])
+    if champion.snapshot is not None:
+        known = snapshots.items(session, champion.snapshot)
+        return frozenset(item.sha256 for item in known if item.source is ItemSource.OPERATOR)
+    return frozenset(item.sha256 for item in good if item.source is ItemSource.TAUGHT)
 
 
 def noisy_labels(run: Run, policy: GatePolicy) -> str | None:
@@ -251,10 +276,14 @@ def noisy_labels(run: Run, policy: GatePolicy) -> str | None:
     learned, judged = ([item for item in some if item.sha256 in vectors] for some in (learned, judged))
     if not learned or not judged:
         return None
-    noise = refusal.label_noise(
-        *embedded(learned, vectors), [item.part_key for item in learned], *embedded(judged, vectors), policy.seed
-    )
+    parts = [item.part_key for item in learned]
+    here = partial(tell_noise, run)
+    noise = refusal.label_noise(*embedded(learned, vectors), parts, *embedded(judged, vectors), policy.seed, here)
     return noise.refused(policy.maximum_label_noise) if noise else None
+
+
+def tell_noise(run: Run, share: float) -> None:
+    run.progress(round(100 * share), 100, "whether the labels contradict their neighbours")
 
 
 def embedded(some: list[SnapshotItem], vectors: dict[str, Any]) -> tuple[refusal.Vectors, refusal.Truth]:
@@ -289,33 +318,44 @@ def f1(evaluation: Evaluation) -> float:
 
 
 def deploy(run: Run) -> Left:
-    """The folder in its place, then the version's row, the deployment and the run's end in one transaction."""
-    made, judged = run.left[Phase.FIT], run.left[Phase.GATE]
+    """The folder in its place, then the version's row, the deployment and the run's end in one transaction.
+
+    Of a candidate that is refused nothing comes among the models.
+    """
+    judged = run.left[Phase.GATE]
+    if not judged["decision"]["refused"] and (reason := altered(run)):
+        judged = answered(run, gatekeeper.refusal(reason))
+    decision = judged["decision"]
+    if decision["refused"]:
+        with run.database.begin() as session:
+            end(run, session, judged, promoted=False, sentence=decision["sentence"])
+        return {"promoted": False}
+    made = run.left[Phase.FIT]
     folder = run.plan.models / made["version"]
     with run.database.begin() as session:
         name_is_free(session, made["version"])
-        copy_durably(run.checkpoint.candidate, folder)
-        check_model(folder, made["sha256"])
+        copy_durably(run.checkpoint.candidate, folder, made["sha256"])
         row = version_row(run, load(folder, made["sha256"]))
         records.register_model(session, row)
-        sentence = judged["decision"]["sentence"]
-        promoted = judged["decision"]["promoted"]
+        promoted, sentence = decision["promoted"], decision["sentence"]
         if promoted:
             promoted, sentence = put_to_work(run, session, row, sentence)
-        training_runs.end(
-            session,
-            run.row.id,
-            RunState.DONE,
-            phase=Phase.DEPLOY,
-            progress=1.0,
-            detail="",
-            candidate=row.id,
-            promoted=promoted,
-            sentence=sentence,
-            figures=judged["figures"] | {"seconds": run.seconds},
-            report=judged["report"],
-        )
+        end(run, session, judged, promoted=promoted, sentence=sentence, candidate=row.id)
     return {"promoted": promoted}
+
+
+def end(run: Run, session: Session, judged: Left, **facts: Any) -> None:
+    training_runs.end(
+        session,
+        run.row.id,
+        RunState.DONE,
+        phase=Phase.DEPLOY,
+        progress=1.0,
+        detail="",
+        figures=judged["figures"] | {"seconds": run.seconds},
+        report=judged["report"],
+        **facts,
+    )
 
 
 def name_is_free(session: Session, version: str) -> None:
@@ -323,11 +363,17 @@ def name_is_free(session: Session, version: str) -> None:
         raise TrainingRefused(f"another model took the name {version} while this one was trained: run it again")
 
 
-def copy_durably(source: Path, folder: Path) -> None:
+def copy_durably(source: Path, folder: Path, sha256: str) -> None:
+    """Checked before it is in its place: there is nothing among the models that is not what it says."""
     draft = folder.with_name(f".{folder.name}")
     shutil.rmtree(draft, ignore_errors=True)
     folder.parent.mkdir(parents=True, exist_ok=True)
     shutil.copytree(source, draft, copy_function=linked)
+    try:
+        check_model(draft, sha256)
+    except ModelError:
+        shutil.rmtree(draft)
+        raise
     put_in_place(draft, folder)
 
 
@@ -346,7 +392,11 @@ def version_row(run: Run, detector: Detector) -> ModelVersion:
         configuration=settings | {"memory_from": made["memory"]},
         ok_threshold=detector.ok_threshold,
         ng_threshold=detector.ng_threshold,
-        metrics={"promise": promised(detector.calibration), "gate": run.left[Phase.GATE]["decision"]},
+        metrics={
+            "calibration": asdict(detector.calibration),
+            "promise": promised(detector.calibration),
+            "gate": run.left[Phase.GATE]["decision"],
+        },
         parent=run.left[Phase.SNAPSHOT]["champion"],
         snapshot=run.left[Phase.SNAPSHOT]["name"],
         training_run=run.row.id,

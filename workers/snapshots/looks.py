@@ -33,12 +33,11 @@ def looks(
     missing = [sha256 for sha256 in wanted if sha256 not in found]
     embedder = Embedder() if missing else None
     for start in range(0, len(missing), AT_ONCE):
-        progress(start, len(missing))
-        measured = [
-            measure(store, sha256, embedder, maximum_megapixels)
-            for sha256 in missing[start : start + AT_ONCE]
-            if embedder is not None
-        ]
+        measured = []
+        for number, sha256 in enumerate(missing[start : start + AT_ONCE], start=start):
+            progress(number, len(missing))
+            assert embedder is not None
+            measured.append(measure(store, sha256, embedder, maximum_megapixels))
         # A file that is not there now may be restored: only what lies in the image itself is remembered.
         kept = [row for row in measured if not row.pop("passing")]
         with database.begin() as session:

@@ -122,12 +122,29 @@ def test_a_trigger_may_name_its_file(folder: Path) -> None:
         camera.capture(shot(4, Path("gone.png")))
 
 
-@pytest.mark.parametrize("name", ["../secret.png", "/etc/passwd", "notes.txt", "link.png", ".hidden.png"])
+@pytest.mark.parametrize("name", ["../secret.png", "/etc/passwd", "notes.txt", ".hidden.png"])
 def test_a_trigger_cannot_name_a_file_elsewhere(folder: Path, name: str) -> None:
     (folder.parent / "secret.png").write_bytes(picture(1))
-    (folder / "link.png").symlink_to(folder.parent / "secret.png")
     with pytest.raises(CameraError, match="no image file of"):
         opened(folder, "watch").capture(shot(1, Path(name)))
+
+
+def test_a_link_within_the_folder_is_a_part_and_one_that_leads_out_says_so(tmp_path: Path) -> None:
+    folder, linked_folder = tmp_path / "drop", tmp_path / "linked"
+    (folder / "kept").mkdir(parents=True)
+    linked_folder.symlink_to(folder)
+    (folder / "kept" / "0815.png").write_bytes(picture(77))
+    (tmp_path / "secret.png").write_bytes(picture(1))
+    clock = Clock()
+    watched = arrivals(linked_folder, clock)
+    (folder / "within.png").symlink_to(Path("kept") / "0815.png")
+    (folder / "out.png").symlink_to(tmp_path / "secret.png")
+    (folder / "nowhere.png").symlink_to(tmp_path / "absent.png")
+    assert sorted(arrived(watched, clock)) == ["out.png", "within.png"]
+    frame = opened(linked_folder, "watch").capture(shot(1, linked_folder / "within.png"))
+    assert (frame.encoded, frame.source) == (picture(77), "within.png")
+    with pytest.raises(CameraError, match=r"out\.png is a link to .*secret\.png: links are followed within"):
+        opened(linked_folder, "watch").capture(shot(2, linked_folder / "out.png"))
 
 
 def test_a_file_larger_than_any_image_of_the_allowed_size_is_not_read(tmp_path: Path) -> None:

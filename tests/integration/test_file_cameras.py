@@ -381,6 +381,27 @@ def test_names_that_are_gone_are_not_remembered(tmp_path: Path) -> None:
     assert arrived(watched, clock) == [] and len(watched._done) == 1  # the folder is empty: it may be unmounted
 
 
+def test_a_file_that_stays_empty_is_a_part_that_cannot_be_read(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    clock = Clock()
+    watched = arrivals(tmp_path, clock)
+    (tmp_path / "late.png").touch()
+    (tmp_path / "never.png").touch()
+    assert watched.poll() == []
+    clock.now = 299
+    (tmp_path / "late.png").write_bytes(picture(1))
+    assert watched.poll() == []
+    clock.now = 300
+    assert sorted(names(watched.poll())) == ["late.png", "never.png"]
+    (line,) = [record.getMessage() for record in caplog.records]
+    assert line == f"{tmp_path / 'never.png'} has been empty for 5 minutes"
+    with pytest.raises(CameraError, match=r"never\.png is empty"):
+        opened(tmp_path, "watch").capture(shot(1, tmp_path / "never.png"))
+    (tmp_path / "never.png").write_bytes(picture(2))
+    assert arrived(watched, clock) == ["never.png"]
+
+
 def test_a_large_folder_is_not_listed_at_every_poll(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clock, listed = Clock(), list[Path]()
 

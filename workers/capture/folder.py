@@ -109,6 +109,8 @@ class FolderCamera(RepeatableCamera):
             if self.folder.is_dir():
                 raise CameraError(self.name, f"{path}: {error.strerror}") from error
             raise CameraLost(self.name, f"folder {self.folder} is gone") from error
+        if size == 0:
+            raise CameraError(self.name, f"{path} is empty")
         if size > allowed:
             raise CameraError(
                 self.name,

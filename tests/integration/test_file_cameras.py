@@ -122,12 +122,29 @@ def test_a_trigger_may_name_its_file(folder: Path) -> None:
         camera.capture(shot(4, Path("gone.png")))
 
 
-@pytest.mark.parametrize("name", ["../secret.png", "/etc/passwd", "notes.txt", "link.png", ".hidden.png"])
+@pytest.mark.parametrize("name", ["../secret.png", "/etc/passwd", "notes.txt", ".hidden.png"])
 def test_a_trigger_cannot_name_a_file_elsewhere(folder: Path, name: str) -> None:
     (folder.parent / "secret.png").write_bytes(picture(1))
-    (folder / "link.png").symlink_to(folder.parent / "secret.png")
     with pytest.raises(CameraError, match="no image file of"):
         opened(folder, "watch").capture(shot(1, Path(name)))
+
+
+def test_a_link_within_the_folder_is_a_part_and_one_that_leads_out_says_so(tmp_path: Path) -> None:
+    folder, linked_folder = tmp_path / "drop", tmp_path / "linked"
+    (folder / "kept").mkdir(parents=True)
+    linked_folder.symlink_to(folder)
+    (folder / "kept" / "0815.png").write_bytes(picture(77))
+    (tmp_path / "secret.png").write_bytes(picture(1))
+    clock = Clock()
+    watched = arrivals(linked_folder, clock)
+    (folder / "within.png").symlink_to(Path("kept") / "0815.png")
+    (folder / "out.png").symlink_to(tmp_path / "secret.png")
+    (folder / "nowhere.png").symlink_to(tmp_path / "absent.png")
+    assert sorted(arrived(watched, clock)) == ["out.png", "within.png"]
+    frame = opened(linked_folder, "watch").capture(shot(1, linked_folder / "within.png"))
+    assert (frame.encoded, frame.source) == (picture(77), "within.png")
+    with pytest.raises(CameraError, match=r"out\.png is a link to .*secret\.png: links are followed within"):
+        opened(linked_folder, "watch").capture(shot(2, linked_folder / "out.png"))
 
 
 def test_a_file_larger_than_any_image_of_the_allowed_size_is_not_read(tmp_path: Path) -> None:
@@ -362,6 +379,27 @@ def test_names_that_are_gone_are_not_remembered(tmp_path: Path) -> None:
         assert arrived(watched, clock) == [path.name]
         path.unlink()
     assert arrived(watched, clock) == [] and len(watched._done) == 1  # the folder is empty: it may be unmounted
+
+
+def test_a_file_that_stays_empty_is_a_part_that_cannot_be_read(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    clock = Clock()
+    watched = arrivals(tmp_path, clock)
+    (tmp_path / "late.png").touch()
+    (tmp_path / "never.png").touch()
+    assert watched.poll() == []
+    clock.now = 299
+    (tmp_path / "late.png").write_bytes(picture(1))
+    assert watched.poll() == []
+    clock.now = 300
+    assert sorted(names(watched.poll())) == ["late.png", "never.png"]
+    (line,) = [record.getMessage() for record in caplog.records]
+    assert line == f"{tmp_path / 'never.png'} has been empty for 5 minutes"
+    with pytest.raises(CameraError, match=r"never\.png is empty"):
+        opened(tmp_path, "watch").capture(shot(1, tmp_path / "never.png"))
+    (tmp_path / "never.png").write_bytes(picture(2))
+    assert arrived(watched, clock) == ["never.png"]
 
 
 def test_a_large_folder_is_not_listed_at_every_poll(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

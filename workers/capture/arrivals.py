@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import stat
 import time
@@ -10,33 +11,38 @@ from pathlib import Path
 
 from storage.image_files import image_files, is_image_name, natural_order
 
+logger = logging.getLogger(__name__)
+
 CHEAP_SECONDS = 0.01  # a listing that takes no longer than this is made at every poll
 LISTING_SHARE = 0.2  # of the time goes into longer ones: a folder of 100,000 files takes half a second of a core
+
+EMPTY_SECONDS = 300.0
+"""A file that is empty for so long is not being written: whoever wrote it has failed, and the part wants a verdict."""
 
 FileState = tuple[int, int]
 """Size in bytes and time of the last change in ns: as long as either moves, somebody is writing."""
 
 
 def file_state(path: Path) -> FileState | None:
-    """None when the file is gone or empty."""
+    """None when the file is gone."""
     try:
         status = path.stat()
     except FileNotFoundError:
         return None
-    return (status.st_size, status.st_mtime_ns) if status.st_size else None
+    return status.st_size, status.st_mtime_ns
 
 
 def complete_files(folder: Path, settle_seconds: float) -> list[Path]:
-    """The image files nobody is writing: waits once for settle_seconds when some changed that recently."""
+    """The image files with content nobody is writing: waits once for settle_seconds when some changed that recently."""
     before = {path: file_state(path) for path in image_files(folder)}
     newest_ns = max((state[1] for state in before.values() if state), default=0)
     if time.time_ns() - newest_ns < settle_seconds * 1e9:
         time.sleep(settle_seconds)
-    return [path for path, state in before.items() if state is not None and file_state(path) == state]
+    return [path for path, state in before.items() if state and state[0] and file_state(path) == state]
 
 
 def listing(folder: Path) -> tuple[int, dict[str, FileState | None]]:
-    """The device the folder is on and each image file's state; None for one that is empty or cannot be looked at."""
+    """The device the folder is on and each image file's state; None for one that cannot be looked at."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)  # one folder throughout, whatever is mounted meanwhile
     try:
         with os.scandir(descriptor) as entries:
@@ -51,12 +57,13 @@ def entry_state(entry: os.DirEntry[str]) -> FileState | None:
         status = entry.stat()
     except OSError:
         return None
-    is_written = stat.S_ISREG(status.st_mode) and status.st_size
-    return (status.st_size, status.st_mtime_ns) if is_written else None
+    return (status.st_size, status.st_mtime_ns) if stat.S_ISREG(status.st_mode) else None
 
 
 class FileArrivals:
     """Image files that have newly arrived in a folder, each handed over once, and again when it is written anew.
+
+    An empty one is handed over, too, when it stays empty: nothing that a camera was to write goes without a verdict.
 
     What was handed over is remembered by this object alone, for as long as the file is there; `already_seen` asks what
     earlier processes saw. `forget` is told which files are gone, and `tidy` what there is when it begins or another
@@ -87,12 +94,17 @@ class FileArrivals:
             self._list()
         else:
             self._look_at({name: file_state(self.folder / name) for name in self._waiting})
-        settled = self._clock() - self._settle_seconds
-        arrived = [name for name, (_, since) in self._waiting.items() if since <= settled]
+        arrived = [name for name, (state, since) in self._waiting.items() if self._is_settled(state, since)]
         arrived.sort(key=lambda name: (self._waiting[name][0][1], natural_order(Path(name))))
         for name in arrived:
             self._done[name] = self._waiting.pop(name)[0]
+            if not self._done[name][0]:
+                logger.warning("%s has been empty for %g minutes", self.folder / name, EMPTY_SECONDS / 60)
         return [self.folder / name for name in arrived]
+
+    def _is_settled(self, state: FileState, since: float) -> bool:
+        size, _ = state
+        return self._clock() - since >= (self._settle_seconds if size else max(EMPTY_SECONDS, self._settle_seconds))
 
     def _list(self) -> None:
         """Look at every file, however old: a camera may use its names again."""

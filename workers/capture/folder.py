@@ -67,22 +67,29 @@ class FolderCamera(RepeatableCamera):
 
     def capture(self, shot: Shot) -> Frame:
         path = self._named(shot.path) if shot.path else self._listed(shot.number_in_run or shot.trigger_number)
+        name = shot.path.name if shot.path else path.name  # a link goes by its own name
         encoded = self._read(path)
         if self._bayer is None:
-            return self._frame(encoded=encoded, source=path.name)
+            return self._frame(encoded=encoded, source=name)
         try:
             mosaic = decode(encoded, maximum_megapixels=self._maximum_megapixels, from_outside=True)
             pixels = demosaic(mosaic, self._bayer)
         except InspectionFailed as error:
             raise CameraError(self.name, f"{path}: {error}") from error
-        return self._frame(encoded=encode(pixels, "png"), pixels=pixels, source=path.name)
+        return self._frame(encoded=encode(pixels, "png"), pixels=pixels, source=name)
 
     def _named(self, path: Path) -> Path:
-        # The name comes with the trigger, from outside: it must not lead out of the folder.
-        wanted = (self.folder / path).resolve()
-        if wanted.parent != self.folder.resolve() or not is_image_name(wanted.name):
+        # The name comes with the trigger, from outside: it must not lead out of the folder. Neither must a link: who
+        # may write here could have any file of this machine read and shown.
+        folder, wanted = self.folder.resolve(), self.folder / path
+        if wanted.parent.resolve() != folder or not is_image_name(wanted.name):
             raise CameraError(self.name, f"the trigger names {path}, which is no image file of {self.folder}")
-        return wanted
+        target = wanted.resolve()
+        if not target.is_relative_to(folder):
+            raise CameraError(
+                self.name, f"{path} is a link to {target}: links are followed within {self.folder} only; copy the file"
+            )
+        return target
 
     def _listed(self, trigger_number: int) -> Path:
         if self.mode == "watch":
@@ -102,6 +109,8 @@ class FolderCamera(RepeatableCamera):
             if self.folder.is_dir():
                 raise CameraError(self.name, f"{path}: {error.strerror}") from error
             raise CameraLost(self.name, f"folder {self.folder} is gone") from error
+        if size == 0:
+            raise CameraError(self.name, f"{path} is empty")
         if size > allowed:
             raise CameraError(
                 self.name,

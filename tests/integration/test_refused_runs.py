@@ -128,6 +128,21 @@ def test_a_candidate_trained_on_images_of_a_moved_camera_is_refused(school: Scho
     assert run.sentence.split(": ")[-1] in (school.home / run.report).read_text()
 
 
+def test_a_run_on_labels_of_which_every_fifth_is_wrong_is_refused(school: School) -> None:
+    school.teach()
+    champion = deployed(school)
+    random = np.random.default_rng(0)
+    wrong = set(random.permutation(160)[:32].tolist())
+    for number in range(160):
+        cracked = number % 2 == 0
+        score = float((0.7 if cracked else 0.3) + 0.08 * random.standard_normal())
+        school.seen(seated(number, cracked=cracked), score, part_id=f"P-{number}")
+        school.decide("anna", MARKED if cracked != (number in wrong) else NORMAL)
+    run = school.train()
+    assert is_refused(school, run, champion)
+    assert run.sentence and "not fit to learn from" in run.sentence and "contradicted by the images" in run.sentence
+
+
 @pytest.mark.parametrize("share", [1e-6, 0.4])
 def test_a_pool_without_parts_or_with_good_ones_alone_decides_nothing(school: School, share: float) -> None:
     school.recipe["retrain"] = school.recipe["retrain"] | {"test_share": share}

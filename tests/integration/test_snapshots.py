@@ -50,13 +50,13 @@ def texture(number: int, *, cracked: bool = False) -> bytes:
 class Workshop(Desk):
     """A desk whose parts have real images, and snapshots of what is decided there."""
 
-    def seen(self, data: bytes, **facts: Any) -> None:
-        """A part under review that looks like this."""
+    def seen(self, data: bytes, score: float = 0.5, **facts: Any) -> None:
+        """A part under review that looks like this, and what the model said of it."""
         stored = self.store.put(data, ".png")
         one = frame(data=data, md5=stored.md5, width=SIDE, height=SIDE)
         captured = self.plant.captured(self.plant.trigger(**facts), one)
         event = self.plant.decided(
-            captured, 0.5, predictions=(prediction(one, 0.5),), review_reason=ReviewReason.UNCERTAIN
+            captured, score, predictions=(prediction(one, score),), review_reason=ReviewReason.UNCERTAIN
         )
         with self.database.begin() as session:
             records.record_verdicts(session, [event])

@@ -23,6 +23,7 @@ class DiskHealth:
     path: str
     free_bytes: int
     minimum_free_bytes: int
+    used_bytes: int = 0
 
     @property
     def healthy(self) -> bool:
@@ -31,7 +32,8 @@ class DiskHealth:
 
 def disk_health(images: Path, minimum_free_bytes: int) -> DiskHealth:
     folder = next(place for place in (images, *images.parents) if place.exists())
-    return DiskHealth(str(images), shutil.disk_usage(folder).free, minimum_free_bytes)
+    usage = shutil.disk_usage(folder)
+    return DiskHealth(str(images), usage.free, minimum_free_bytes, usage.used)
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from storage.database import Database
 from storage.estimates import Reviewed, StationCounts, stations
 from workers.detectors.calibration import observed_interval
 
+DAY = 24.0  # hours
 SPANS = 8
 """So many different spans of time are remembered: the page asks for one."""
 
@@ -93,21 +94,31 @@ def good_in_review(held_back: Reviewed) -> Share | None:
     return Share(found=held_back.normal, decided=held_back.decided, share=share)
 
 
-def add_line(app: FastAPI, database: Callable[[], Database]) -> None:
-    @lru_cache(SPANS)
-    def kept(hours: float) -> Kept[list[StationState]]:
-        def found() -> list[StationState]:
-            with database().begin() as session:
-                return [state_of(counts) for counts in stations(session, timedelta(hours=hours))]
+class StationStates:
+    """How the stations do, for all who ask again and again: the page, the API, Prometheus."""
 
-        return Kept(found)
+    def __init__(self, database: Callable[[], Database]) -> None:
+        self.database = database
+        self.kept = lru_cache(SPANS)(self.kept_for)
 
+    def of(self, hours: float) -> list[StationState]:
+        return self.kept(hours).get()
+
+    def kept_for(self, hours: float) -> Kept[list[StationState]]:
+        return Kept(lambda: self.found(hours))
+
+    def found(self, hours: float) -> list[StationState]:
+        with self.database().begin() as session:
+            return [state_of(counts) for counts in stations(session, timedelta(hours=hours))]
+
+
+def add_line(app: FastAPI, states: StationStates) -> None:
     @app.get("/api/v1/stations", tags=["line"], responses=REFUSED)
     def how_stations_do(
-        who: Operator, hours: Annotated[float, Query(gt=0, le=24 * 366, description="How far back to look.")] = 24
+        who: Operator, hours: Annotated[float, Query(gt=0, le=24 * 366, description="How far back to look.")] = DAY
     ) -> list[StationState]:
         """The verdicts of each station, with the rates that people's decisions tell.
 
         Where a day is a million parts, as of some seconds ago.
         """
-        return kept(hours).get()
+        return states.of(hours)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
@@ -11,6 +11,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from orchestrator.counting import Counting
 from orchestrator.health import LineHealth, camera_up
+from orchestrator.line_routes import DAY, StationStates
 from orchestrator.tally import BUCKETS, Tally
 from storage import records
 from storage.errors import DatabaseUnavailable, StreamUnavailable
@@ -20,8 +21,18 @@ from storage.stream import EventLog
 class LineMetrics:
     """One collection of the line's metrics."""
 
-    def __init__(self, health: LineHealth, tally: Tally, log: EventLog, counting: Counting) -> None:
-        self.line_health, self.tally, self.log, self.counting = health, tally, log, counting
+    def __init__(
+        self,
+        health: LineHealth,
+        tally: Tally,
+        log: EventLog,
+        counting: Counting,
+        states: StationStates,
+        recipes: Mapping[str, str],
+    ) -> None:
+        """recipes: of each station."""
+        self.line_health, self.tally, self.log = health, tally, log
+        self.counting, self.states, self.recipes = counting, states, recipes
 
     def collect(self) -> Iterator[Metric]:
         yield from self.parts()
@@ -32,11 +43,12 @@ class LineMetrics:
         yield from self.health()
 
     def parts(self) -> Iterator[Metric]:
-        parts = CounterMetricFamily("adline_parts", "Parts with a recorded verdict.", labels=["station", "verdict"])
+        labels = ["station", "recipe", "verdict"]
+        parts = CounterMetricFamily("adline_parts", "Parts with a recorded verdict.", labels=labels)
         stages = HistogramMetricFamily("adline_stage_latency_seconds", "Time a part spends.", labels=["stage"])
         with self.tally.lock:
             for (station, verdict), count in sorted(self.tally.verdicts.items()):
-                parts.add_metric([station, verdict], count)
+                parts.add_metric([station, self.recipes.get(station, ""), verdict], count)
             for stage, histogram in sorted(self.tally.stages.items()):
                 buckets = [*zip(map(str, BUCKETS), map(float, histogram.counts), strict=True)]
                 stages.add_metric([stage], [*buckets, ("+Inf", float(histogram.count))], histogram.sum)
@@ -60,7 +72,7 @@ class LineMetrics:
         """Left out while Redis does not answer: an absent value alarms, a wrong one does not."""
         pending = GaugeMetricFamily("adline_stream_pending", "Delivered, not acknowledged.", labels=["stream", "group"])
         lag = GaugeMetricFamily("adline_stream_lag", "Not yet delivered.", labels=["stream", "group"])
-        dead = GaugeMetricFamily("adline_stream_dead", "Entries set aside (dead letters).")
+        dead = GaugeMetricFamily("adline_stream_dead_total", "Entries set aside (dead letters).")
         try:
             for state in self.log.groups():
                 pending.add_metric([state.key, state.group], state.pending)
@@ -75,15 +87,21 @@ class LineMetrics:
         oldest = GaugeMetricFamily("adline_queue_oldest_seconds", "Age of the oldest open review.")
         overdue = GaugeMetricFamily("adline_queue_overdue", "Reviews open for longer than labeling.ageing_minutes.")
         leased = GaugeMetricFamily("adline_queue_leased", "Reviews that a person is deciding.")
+        rejects = GaugeMetricFamily(
+            "adline_false_reject_ratio", "Of good parts of a day, by the samples people decided.", labels=["station"]
+        )
         try:
-            counts = self.counting.counts()
+            counts, states = self.counting.counts(), self.states.of(DAY)
         except DatabaseUnavailable:
             return
+        for state in states:
+            if state.false_rejects:
+                rejects.add_metric([state.station], state.false_rejects.share)
         opened.add_metric([], counts["open"])
         oldest.add_metric([], counts["oldest_seconds"])
         overdue.add_metric([], counts["overdue"])
         leased.add_metric([], counts["leased"])
-        yield from (opened, oldest, overdue, leased)
+        yield from (opened, oldest, overdue, leased, rejects)
 
     def drift(self) -> Iterator[Metric]:
         psi = GaugeMetricFamily("adline_drift_psi", "Scores against the reference's.", labels=["station", "camera"])
@@ -117,13 +135,14 @@ class LineMetrics:
         loaded = {item for worker in self.line_health.workers for item in worker.facts.get("models", {}).items()}
         for recipe, version in sorted(loaded):
             models.add_metric([recipe, version, records.CHAMPION], 1)
-        free = GaugeMetricFamily("adline_storage_free_bytes", "Room for images.")
-        free.add_metric([], self.line_health.disk.free_bytes)
-        return ready, restarts, models, free
+        storage = GaugeMetricFamily("adline_storage_bytes", "Of the disk the images are on.", labels=["state"])
+        storage.add_metric(["free"], self.line_health.disk.free_bytes)
+        storage.add_metric(["used"], self.line_health.disk.used_bytes)
+        return ready, restarts, models, storage
 
 
-def exposition(health: LineHealth, tally: Tally, log: EventLog, counting: Counting) -> tuple[bytes, str]:
+def exposition(metrics: LineMetrics) -> tuple[bytes, str]:
     """The metrics in Prometheus' text format, and its media type."""
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(LineMetrics(health, tally, log, counting))
+    registry.register(metrics)
     return generate_latest(registry), CONTENT_TYPE_LATEST

@@ -123,7 +123,7 @@ class Capture(Section):
         default=16,
         ge=1,
         le=100_000,
-        description="Parts captured but not yet scored, per station, before back_pressure acts.",
+        description="Parts captured but not yet scored, of all stations, before back_pressure acts.",
     )
     hot_frames: Whole = Field(
         default=64,

@@ -59,7 +59,7 @@ class Tally:
     def count(self, event: InspectionCompleted) -> None:
         self.verdicts[event.station, event.verdict.value] += 1
         self.latencies.append(event.latency_milliseconds)
-        self.times.append(time.monotonic())
+        self.times.append(event.completed_at.timestamp())
         self.last = event
         for stage, milliseconds in {**event.stage_milliseconds, "total": event.latency_milliseconds}.items():
             self.stages.setdefault(stage, Histogram()).observe(milliseconds / 1000)
@@ -71,7 +71,7 @@ class Tally:
                 counts[verdict] += count
             ordered = sorted(self.latencies)
             last = self.last.model_dump(mode="json") if self.last else None
-            recent = [at for at in self.times if at > time.monotonic() - RATE_SECONDS]
+            recent = [at for at in self.times if at > time.time() - RATE_SECONDS]
         return {
             "parts": sum(counts.values()),
             "verdicts": {verdict.value: counts[verdict.value] for verdict in Verdict},

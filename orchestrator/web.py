@@ -29,8 +29,8 @@ from orchestrator.event_routes import add_events
 from orchestrator.guard import Guard
 from orchestrator.health import LineHealth
 from orchestrator.image_routes import MASK_BYTES, add_images
-from orchestrator.line_routes import add_line
-from orchestrator.metrics import exposition
+from orchestrator.line_routes import StationStates, add_line
+from orchestrator.metrics import LineMetrics, exposition
 from orchestrator.model_routes import add_models
 from orchestrator.part_answers import Check, LineStatus
 from orchestrator.part_routes import add_parts
@@ -146,13 +146,15 @@ def web_app(up: ServedLine) -> FastAPI:
     app.add_middleware(BodyLimit, BODY_BYTES, {"/api/v1/masks": MASK_BYTES, "/api/v1/reviews": DECISION_BYTES})
     app.add_middleware(Guard, doorkeeper)
     counting = Counting(lambda: up.database, rules(up.settings.labeling).ageing)
-    add_health(app, up, counting)
+    states = StationStates(lambda: up.database)
+    add_health(app, up, counting, states)
     add_session(app, doorkeeper)
     add_sign_in_page(app, doorkeeper)
     add_password_page(app, doorkeeper)
     add_api(app, up, counting)
     add_parts(app, lambda: up.database)
     add_labeling(app, up, counting)
+    add_line(app, states)
     add_models(app, lambda: up.database, up.home / "models", up.settings.recipes)
     add_pages(app, up.home)
     if open_routes := list(undeclared(app.routes)):
@@ -174,12 +176,12 @@ def add_labeling(app: FastAPI, up: ServedLine, counting: Counting) -> None:
     add_images(app, lambda: images)
     add_events(app, lambda: up.log)
     add_sight(app, queue)
-    add_line(app, lambda: up.database)
     add_training(app, lambda: up.database, up.settings, up.home)
 
 
-def add_health(app: FastAPI, up: ServedLine, counting: Counting) -> None:
+def add_health(app: FastAPI, up: ServedLine, counting: Counting, states: StationStates) -> None:
     anybody = [Depends(needs("anybody"))]
+    recipes = {station.name: station.recipe for station in up.settings.stations}
     scrapers = anybody if up.settings.server.open_metrics else [Depends(needs("engineer"))]
 
     @app.get("/healthz", tags=["health"], dependencies=anybody)
@@ -205,7 +207,7 @@ def add_health(app: FastAPI, up: ServedLine, counting: Counting) -> None:
     @app.get("/metrics", tags=["health"], response_class=PlainTextResponse, responses=REFUSED, dependencies=scrapers)
     def metrics() -> Response:
         """Prometheus text format."""
-        body, media_type = exposition(up.health(), up.tally, up.log, counting)
+        body, media_type = exposition(LineMetrics(up.health(), up.tally, up.log, counting, states, recipes))
         return Response(body, media_type=media_type)
 
     @app.get("/version", tags=["health"], dependencies=anybody)

@@ -34,7 +34,7 @@ from storage import audit, records
 from storage.database import Database
 from storage.events import InspectionCompleted, PartTriggered
 from storage.stream import EventLog
-from tests.facts import MODEL, STATION, Plant
+from tests.facts import MODEL, RECIPE, STATION, Plant
 from tests.integration.described import Described
 from tests.integration.served import FACTS, Served, browser
 from workers.recorder import completed
@@ -159,14 +159,17 @@ def test_the_metrics_can_be_read_by_prometheus(client: TestClient, up: Served) -
     families = {family.name: family for family in text_string_to_metric_families(answer.text)}
     parts = {sample.labels["verdict"]: sample.value for sample in families["adline_parts"].samples}
     assert parts == {"OK": 1, "REVIEW": 1, "NG": 1}
+    assert {sample.labels["recipe"] for sample in families["adline_parts"].samples} == {RECIPE}
     buckets = [s.value for s in families["adline_stage_latency_seconds"].samples if s.labels.get("le") == "+Inf"]
     assert buckets and all(value == 3 for value in buckets)
     for name in ("adline_camera_up", "adline_triggers", "adline_frames", "adline_stream_pending", "adline_stream_lag"):
         assert families[name].samples, name
-    for name in ("adline_stream_dead", "adline_queue_open", "adline_queue_oldest_seconds", "adline_ready"):
+    for name in ("adline_stream_dead_total", "adline_queue_open", "adline_queue_oldest_seconds", "adline_ready"):
         assert families[name].samples, name
     assert families["adline_model_info"].samples[0].labels["version"] == MODEL
-    assert families["adline_storage_free_bytes"].samples[0].value > 0
+    storage = {sample.labels["state"]: sample.value for sample in families["adline_storage_bytes"].samples}
+    assert storage["free"] > 0 and storage["used"] > 0
+    assert not families["adline_false_reject_ratio"].samples, "nobody has decided a rejected part"
 
 
 def test_the_status_is_what_the_command_shows(client: TestClient) -> None:

@@ -57,6 +57,7 @@ LEVELS: Final = {
     "POST /api/v1/training": "engineer",
     "GET /api/v1/training/{run_id}": "engineer",
     "POST /api/v1/training/{run_id}/cancel": "engineer",
+    "GET /api/v1/training/{run_id}/report": "engineer",
     "GET /health": "anybody",
     "GET /healthz": "anybody",
     "GET /metrics": "engineer",

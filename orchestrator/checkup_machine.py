@@ -44,6 +44,7 @@ MODULES = {
     "open_clip_torch": "open_clip",
     "opencv-python": "cv2",
     "pgvector": "pgvector",
+    "pillow": "PIL",
     "prometheus-client": "prometheus_client",
     "psutil": "psutil",
     "psycopg2-binary": "psycopg2",

@@ -122,7 +122,7 @@ def test_each_page_says_which_language_it_is_in(plant: Plant, language: str) -> 
 
 def test_headings_of_the_models_page_are_modest(plant: Plant) -> None:
     page = plant.open("models")
-    page.wait("document.querySelectorAll('.models h2').length === 3 && Boolean(document.querySelector('.models li'))")
+    page.wait("document.querySelectorAll('.models h2').length === 4 && Boolean(document.querySelector('.models li'))")
     assert (
         page.run(
             "Math.max(...[...document.querySelectorAll('.models h2')].map("

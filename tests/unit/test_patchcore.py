@@ -145,14 +145,14 @@ def test_too_few_known_good_images_are_refused_with_how_many_are_needed() -> Non
 
 
 def test_images_of_too_few_parts_are_refused_however_many_there_are() -> None:
-    images, groups = [good_part(number) for number in range(22)], [str(number // 2) for number in range(22)]
-    with pytest.raises(TeachingFailed, match=r"22 known-good images of 11 parts .* at least 12") as caught:
+    images, groups = [good_part(number) for number in range(26)], [str(number // 2) for number in range(26)]
+    with pytest.raises(TeachingFailed, match=r"26 known-good images of 13 parts .* at least 14") as caught:
         teach(images, groups=groups, configuration=CONFIGURATION)
-    assert (caught.value.needed, caught.value.given) == (12, 11)
+    assert (caught.value.needed, caught.value.given) == (14, 13)
 
 
 def test_each_part_is_calibrated_on_as_one_scores_it_that_learned_from_the_others_alone() -> None:
-    images, groups = [good_part(number) for number in range(24)], [str(number // 2) for number in range(24)]
+    images, groups = [good_part(number) for number in range(32)], [str(number // 2) for number in range(32)]
     images[6] = images[7] = scratched(6)
     detector = teach(images, groups=groups, configuration=CONFIGURATION, seed=3)
     parts = detector.calibration.good_parts  # in the order of their scores

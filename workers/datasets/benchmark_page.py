@@ -58,5 +58,5 @@ def histograms(judgements: Sequence[Judgement], threshold: float) -> Figure:
     axes.hist(both, bins=40, range=(0, 1), label=["good", "anomaly"], color=["tab:green", "tab:red"])
     axes.axvline(threshold, color="black", linestyle="--", label="threshold")
     axes.set(xlabel="anomaly_score", ylabel="images")
-    axes.legend()
+    axes.legend(loc="upper right")
     return figure

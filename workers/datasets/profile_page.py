@@ -62,5 +62,5 @@ def scatter(profile: Profile) -> Figure:
         x, y = profile.components[labels == label, :2].T
         axes.scatter(x, y, s=14, alpha=0.7, label=label)
     axes.set(xlabel="first component", ylabel="second component")
-    axes.legend()
+    axes.legend(loc="upper right")
     return figure

@@ -200,7 +200,7 @@ def curves(both: Sequence[Evaluation]) -> Figure:
         pr.step(recall, precision, where="post", color=colour, label=one.model)
     roc.set(title="ROC", xlabel="good parts rejected", ylabel="anomalies caught", xlim=(0, 1), ylim=(0, 1.02))
     pr.set(title="Precision and recall", xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1.02))
-    roc.legend()
+    roc.legend(loc="lower right")
     return drawn
 
 
@@ -211,7 +211,7 @@ def histograms(both: Sequence[Evaluation]) -> Figure:
         axes.hist(parts, bins=30, range=(0, 1), label=["good", "anomaly"], color=["tab:green", "tab:red"])
         axes.axvline(one.ng_threshold, color="black", linestyle="--")
         axes.set(title=one.model, xlabel="anomaly_score", ylabel="parts")
-    axes.legend()
+    axes.legend(loc="upper right")
     return drawn
 
 

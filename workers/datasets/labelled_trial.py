@@ -31,7 +31,7 @@ def labelled_trial(
     """Means over folds and seeds, and their standard deviations; the data set's own split plays no part.
 
     labels: how many images outside those taught as known-good have their label told, in each fold; None is all, and a
-    PatchCore then is taught from all good ones.
+    PatchCore on its own backbone then is taught from all good ones.
     """
     samples = [sample for sample in dataset.samples if sample.is_anomaly is not None]
     for is_anomaly, what in ((False, "good images"), (True, "anomalies")):
@@ -51,7 +51,8 @@ def labelled_trial(
         )
 
     images, groups = [labelled(dataset, sample) for sample in samples], [group_of(sample) for sample in samples]
-    if labels is None and teaching.detector == PatchCore.name:
+    # The short way looks at each image once, with the backbone that patchcore brings: not for one on a CLIP.
+    if labels is None and teaching.detector == PatchCore.name and teaching.weights is None:
         base = PatchCoreConfiguration(
             image_size=teaching.image_size,
             target_false_reject_rate=teaching.target_false_reject_rate,

@@ -206,11 +206,25 @@ def test_what_the_shapes_do_not_tell_comes_from_the_catalogue() -> None:
         ("ViT-B-32:../../etc", "given the tag"),
         ("RN50", "allowed: CLIP's plain transformers"),
         ("coca_ViT-B-32:laion2b_s13b_b90k", "allowed: CLIP's plain transformers"),
+        ("ViT-B-16-SigLIP:webli", r"given a visual tower of timm \(vit_base_patch16_siglip_224\); allowed: CLIP's"),
     ],
 )
 def test_a_name_that_cannot_be_used_is_answered_with_what_can(name: str, told: str, tmp_path: Path) -> None:
     with pytest.raises(ModelConfigurationWrong, match=told):
         weights.pull(name, tmp_path)
+
+
+def test_every_weights_of_open_clip_are_taken_or_refused_in_a_sentence() -> None:
+    taken, refused = set(), set()
+    for model, tag in open_clip.list_pretrained():
+        try:
+            clip_catalogue.choices(clip_catalogue.parse(f"{model}:{tag}"))
+            taken.add(model)
+        except ModelConfigurationWrong as error:
+            assert "; allowed: CLIP's plain transformers, such as ViT-B-32, " in str(error)
+            refused.add(model)
+    assert set(clip_catalogue.PLAIN) <= taken
+    assert taken.isdisjoint(refused) and {"RN50", "ViT-B-16-SigLIP", "EVA02-B-16", "convnext_base"} <= refused
 
 
 def test_an_unknown_tag_is_answered_with_the_known_ones(tmp_path: Path) -> None:

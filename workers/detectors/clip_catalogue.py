@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +16,8 @@ from workers.detectors.clip_name import ClipName, spelled
 
 PLAIN_VISION = {"image_size", "layers", "width", "head_width", "patch_size", "mlp_ratio", "patch_dropout"}
 PLAIN_TEXT = {"context_length", "vocab_size", "width", "heads", "layers", "mlp_ratio"}
+PLAIN = ("ViT-B-32", "ViT-B-16", "ViT-L-14", "ViT-L-14-336", "ViT-H-14", "ViT-bigG-14")
+"""Some that can be stood on."""
 
 
 @dataclass(frozen=True)
@@ -45,12 +48,9 @@ def choices(name: ClipName) -> dict[str, Any]:
     """The settings of AnomalyCLIPConfig that the weights' shapes do not tell."""
     config = shape(name)
     vision, text = config["vision_cfg"], config["text_cfg"]
-    extras = sorted((set(vision) - PLAIN_VISION) | (set(text) - PLAIN_TEXT) | ({"custom_text"} & set(config)))
-    if not isinstance(vision["layers"], int):
-        extras.append("residual stages")
-    if extras:
+    if oddities := unlike_clip(config):
         raise ModelConfigurationWrong(
-            f"{name}: given a tower with {', '.join(extras)}; allowed: CLIP's plain transformers"
+            f"{name}: given {', '.join(oddities)}; allowed: CLIP's plain transformers, such as {', '.join(PLAIN)}"
         )
     weights = get_pretrained_cfg(name.model, name.tag)
     quick = config.get("quick_gelu", False) or weights.get("quick_gelu", False)
@@ -60,6 +60,17 @@ def choices(name: ClipName) -> dict[str, Any]:
         "text_head_width": text["width"] // text["heads"],
     }
     return found | {key: list(weights[key]) for key in ("mean", "std") if key in weights}
+
+
+def unlike_clip(config: Mapping[str, Any]) -> list[str]:
+    """What AnomalyCLIP and PatchCore cannot stand on, in a description of open_clip's; nothing for a plain CLIP."""
+    vision, text = config["vision_cfg"], config["text_cfg"]
+    if "timm_model_name" in vision:  # SigLIP, EVA, ConvNeXt, MobileCLIP, ViTamin, PE: other blocks and other keys
+        return [f"a visual tower of timm ({vision['timm_model_name']})"]
+    if not isinstance(vision["layers"], int):
+        return ["a visual tower of residual stages"]
+    extras = sorted((set(vision) - PLAIN_VISION) | (set(text) - PLAIN_TEXT) | ({"custom_text"} & set(config)))
+    return [f"towers with {', '.join(extras)}"] if extras else []
 
 
 def source(name: ClipName) -> Source:

@@ -86,7 +86,8 @@ def import_(
         typer.Argument(
             exists=True,
             dir_okay=False,
-            help="OpenAI's .pt, open_clip's safetensors, epoch_N.pth; an exported version.",
+            help="OpenAI's .pt, open_clip's safetensors, epoch_N.pth, a training's weights.safetensors; "
+            "an exported version.",
         ),
     ],
     name: Annotated[str | None, typer.Option(help="MODEL:TAG for CLIP weights, any name for prompts.")] = None,

@@ -11,24 +11,29 @@ import safetensors
 import safetensors.torch
 import torch
 import yaml
+from typer.testing import CliRunner, Result
 
+from cli.model import app
 from storage.errors import SettingsError, TeachingFailed
 from storage.model_files import check_model
-from tests.unit import tiny_clip
+from tests.unit import tiny_clip, tiny_weights
 from workers.detectors import anomalyclip_losses, augmentation, registry
 from workers.detectors.anomalyclip import AnomalyCLIP
-from workers.detectors.anomalyclip_detector import ClipFile
+from workers.detectors.anomalyclip_detector import AnomalyCLIPDetector, ClipFile
 from workers.detectors.anomalyclip_losses import LossWeights
 from workers.detectors.anomalyclip_training import (
     AD_CLIP,
     Recipe,
+    TrainingOutcome,
     TrainingSample,
     learn_prompts,
     train,
 )
 from workers.detectors.augmentation import Augmentation
 from workers.detectors.detector import Prediction
+from workers.detectors.good_patches import GoodPatches
 from workers.detectors.training_checkpoint import EpochRecord
+from workers.detectors.weight_folder import find_clip, find_prompts
 
 QUICK = Recipe(epochs=12, learning_rate=1e-2)
 
@@ -202,6 +207,58 @@ def test_a_training_leaves_a_model_folder_that_scores_and_can_be_checked(tmp_pat
     (found,), (wanted,) = loaded.predict([image]), outcome.detector.predict([image])
     assert isinstance(found, Prediction) and isinstance(wanted, Prediction)
     assert found.raw_score == wanted.raw_score
+
+
+@pytest.fixture
+def trained(tmp_path: Path) -> TrainingOutcome:
+    """In `training`, on the CLIP that is in `models`; its settings are not the published ones."""
+    tiny_weights.store_clip(tmp_path / "models")
+    clip = find_clip(tiny_weights.CLIP, tmp_path / "models")
+    model, recipe = build(temperature=0.2, features_list=(2, 3)), replace(QUICK, epochs=2)
+    return train(model, ClipFile(clip.name, clip.file), make_parts(8, seed=1), recipe, tmp_path / "training")
+
+
+def imported(tmp_path: Path) -> Result:
+    file, models = tmp_path / "training" / "model" / "weights.safetensors", tmp_path / "models"
+    return CliRunner().invoke(app, ["import", str(file), "--name", "ours", "--models", str(models)])
+
+
+def test_prompts_that_were_trained_here_are_imported_and_give_the_same_scores(
+    trained: TrainingOutcome, tmp_path: Path
+) -> None:
+    ran = imported(tmp_path)
+    assert ran.exit_code == 0, ran.output
+    again = AnomalyCLIPDetector.from_folder(tmp_path / "models", tiny_weights.CLIP, "ours")
+    assert again.model.config == trained.detector.model.config
+    images = [part.image for part in make_parts(4, seed=9)]
+    for found, wanted in zip(again.predict(images), trained.detector.predict(images), strict=True):
+        assert isinstance(found, Prediction) and isinstance(wanted, Prediction)
+        assert found.raw_score == wanted.raw_score
+        assert np.array_equal(found.anomaly_map, wanted.anomaly_map)
+
+
+def test_prompts_of_a_few_shot_model_are_imported_without_its_memory(trained: TrainingOutcome, tmp_path: Path) -> None:
+    features = trained.detector.features([make_parts(1, seed=9)[0].image])
+    memory = GoodPatches.remember([features.patches], seed=0)
+    trained.detector.with_learned(memory=memory).save(tmp_path / "training" / "model")
+    assert imported(tmp_path).exit_code == 0
+    assert same(find_prompts("ours", tmp_path / "models").load(), trained.detector.model.prompt_learner.state_dict())
+
+
+def test_trained_prompts_without_their_model_yaml_are_scored_as_published_ones(
+    trained: TrainingOutcome, tmp_path: Path
+) -> None:
+    (tmp_path / "training" / "model" / "model.yaml").unlink()
+    assert imported(tmp_path).exit_code == 0
+    assert find_prompts("ours", tmp_path / "models").choices == {"n_ctx": 12, "depth": 3, "t_n_ctx": 4}
+
+
+def test_trained_prompts_beside_the_model_yaml_of_others_are_refused(trained: TrainingOutcome, tmp_path: Path) -> None:
+    file = tmp_path / "training" / "model" / "weights.safetensors"
+    tensors = safetensors.torch.load_file(file)
+    safetensors.torch.save_file({name: tensor + 1 for name, tensor in tensors.items()}, file)
+    ran = imported(tmp_path)
+    assert ran.exit_code == 1 and "recorded with SHA-256" in ran.stderr
 
 
 def test_the_published_recipe_and_the_ad_clip_one_are_both_reachable() -> None:

@@ -362,7 +362,7 @@ def test_a_detector_without_weights_says_which_command_gets_them(clip_file: Path
     with pytest.raises(WeightsMissing, match="adline model pull ViT-L-14-336:openai"):
         AnomalyCLIPDetector.from_folder(tmp_path / "models", "ViT-L/14@336px", "epoch_15")
     weights.import_file(clip_file, tmp_path / "models", NAME)
-    with pytest.raises(WeightsMissing, match=r"adline model import epoch_N\.pth"):
+    with pytest.raises(WeightsMissing, match=r"adline model import FILE .* a published epoch_N\.pth"):
         AnomalyCLIPDetector.from_folder(tmp_path / "models", NAME, "epoch_15")
 
 
@@ -380,6 +380,14 @@ class Attack:
 
     def __reduce__(self) -> tuple[object, tuple[str]]:
         return (Path.touch, (Path("attacked"),))  # type: ignore[return-value]
+
+
+def test_a_model_of_ours_without_prompts_is_refused_with_what_is_allowed(tmp_path: Path) -> None:
+    safetensors.torch.save_file({"bank": torch.zeros(2, 3), "mean": torch.zeros(3)}, tmp_path / "weights.safetensors")
+    with pytest.raises(
+        WeightsUnreadable, match=r"given a file with bank, mean.*or the weights\.safetensors that a training"
+    ):
+        weights.import_file(tmp_path / "weights.safetensors", tmp_path / "models")
 
 
 @pytest.mark.parametrize("content", ["hostile", "text", "list", "foreign", "empty", "cut"])

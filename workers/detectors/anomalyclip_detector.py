@@ -24,7 +24,7 @@ from workers.detectors.calibration import anomaly_score
 from workers.detectors.clip_tower import CLIP_FILE
 from workers.detectors.detector import Calibration, Image, Prediction
 from workers.detectors.good_patches import GoodPatches
-from workers.detectors.weight_files import load_float
+from workers.detectors.weight_files import OURS, load_float
 from workers.detectors.weight_folder import find_clip, find_prompts
 
 MEMORY_WEIGHT = 0.5  # of the distance to good patches in score and map, as published for WinCLIP+
@@ -189,7 +189,7 @@ class AnomalyCLIPDetector:
 
     def _tensors(self) -> dict[str, Tensor]:
         """What is not the CLIP's."""
-        learned = {f"prompts.{key}": tensor for key, tensor in self.model.prompt_learner.state_dict().items()}
+        learned = {f"{OURS}{key}": tensor for key, tensor in self.model.prompt_learner.state_dict().items()}
         return learned | (self.learned.memory.state() if self.learned.memory else {})
 
     def save(self, folder: Path) -> str:
@@ -217,11 +217,7 @@ class AnomalyCLIPDetector:
         if CLIP_FILE not in saved.shared:
             raise ModelError(f"the model has no {CLIP_FILE}")
         clip = ClipFile(saved.backbone["name"], saved.shared[CLIP_FILE])
-        learned = {
-            name.removeprefix("prompts."): tensor
-            for name, tensor in saved.tensors.items()
-            if name.startswith("prompts.")
-        }
+        learned = {name.removeprefix(OURS): one for name, one in saved.tensors.items() if name.startswith(OURS)}
         config = AnomalyCLIPConfig.from_dict(saved.configuration)
         model = AnomalyCLIP.from_weights(config, load_float(clip.path), learned).to(device)
         memory = GoodPatches.from_state(saved.tensors)

@@ -1,4 +1,4 @@
-"""Weights in other people's formats: OpenAI's archives, open_clip's safetensors, AnomalyCLIP's checkpoints."""
+"""Weights in files: OpenAI's archives, open_clip's safetensors, AnomalyCLIP's checkpoints, what our training wrote."""
 
 from __future__ import annotations
 
@@ -17,14 +17,21 @@ from torch import Tensor
 from storage.errors import WeightsUnreadable
 from workers.detectors.weight_folder import WeightKind
 
+OURS = "prompts."
+"""Before the names of the prompts in a model of ours."""
+
 
 @dataclass(frozen=True)
 class WeightFile:
-    """The tensors of a file. from_openai: an archive that only OpenAI made, so its activation is known."""
+    """The tensors of a file.
+
+    from_openai: an archive that only OpenAI made, so its activation is known. from_training: prompts of our own.
+    """
 
     kind: WeightKind
     weights: dict[str, Tensor]
-    from_openai: bool
+    from_openai: bool = False
+    from_training: bool = False
 
 
 def read(path: Path) -> WeightFile:
@@ -34,16 +41,18 @@ def read(path: Path) -> WeightFile:
     if _is_torchscript(path):
         return WeightFile(WeightKind.CLIP, _read_torchscript(path), from_openai=True)
     content = _read_safetensors(path) if _is_safetensors(path) else _read_pickle(path)
-    prompts = content.get("prompt_learner", content)
+    ours = {key.removeprefix(OURS): value for key, value in content.items() if key.startswith(OURS)}
+    prompts = ours or content.get("prompt_learner", content)
     if isinstance(prompts, Mapping) and "ctx_pos" in prompts:
-        return WeightFile(WeightKind.PROMPTS, _tensors(path, prompts), from_openai=False)
+        return WeightFile(WeightKind.PROMPTS, _tensors(path, prompts), from_training=bool(ours))
     state = content.get("state_dict", content)
     weights = _tensors(path, state if isinstance(state, Mapping) else {})
     weights = {key.removeprefix("module."): tensor for key, tensor in weights.items()}
     if "visual.conv1.weight" not in weights or "visual.layer1.0.conv1.weight" in weights:
         raise WeightsUnreadable(
             f"{path}: given a file with {_first_keys(weights)}; allowed: a CLIP vision transformer (OpenAI's .pt, "
-            "open_clip's safetensors or .bin) or AnomalyCLIP's epoch_N.pth"
+            "open_clip's safetensors or .bin), AnomalyCLIP's epoch_N.pth, or the weights.safetensors that a training "
+            "of prompts wrote"
         )
     # OpenAI's state dicts carry these three beside the weights, open_clip's do not.
     return WeightFile(WeightKind.CLIP, weights, from_openai="input_resolution" in weights)

@@ -40,7 +40,8 @@ class StoredWeights:
     file: Path
     sha256: str
     choices: dict[str, Any]
-    """CLIP: the settings of AnomalyCLIPConfig that the shapes do not tell. Prompts: their lengths and depth."""
+    """CLIP: the settings of AnomalyCLIPConfig that the shapes do not tell. Prompts: their lengths and depth, and
+    the settings they were learned with where those are known."""
 
     def load(self) -> dict[str, Tensor]:
         """The tensors in float32 (ids stay whole numbers), after checking the file's SHA-256."""
@@ -61,7 +62,9 @@ def find_clip(name: str, models_folder: Path) -> StoredWeights:
 
 def find_prompts(name: str, models_folder: Path) -> StoredWeights:
     """Learned prompts in the models folder."""
-    how = f"import published ones with `adline model import epoch_N.pth --name {name}`, or train them"
+    how = (
+        f"import them with `adline model import FILE --name {name}`: a published epoch_N.pth, or what a training wrote"
+    )
     return _find(WeightKind.PROMPTS, name, models_folder, how)
 
 

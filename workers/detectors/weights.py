@@ -18,6 +18,7 @@ from workers.detectors.anomalyclip import AnomalyCLIPConfig, check_numbers, desc
 from workers.detectors.clip_catalogue import Source
 from workers.detectors.clip_name import ClipName
 from workers.detectors.download import ProgressReport, download, sha256_of
+from workers.detectors.learned_configuration import settings_beside
 from workers.detectors.weight_files import WeightFile
 from workers.detectors.weight_folder import (
     DESCRIPTION_FILE,
@@ -67,7 +68,8 @@ def _find_intact(clip: ClipName, models_folder: Path) -> StoredWeights | None:
 def import_file(path: Path, models_folder: Path, name: str | None = None) -> StoredWeights:
     """Take a file of CLIP weights or of learned prompts into the models folder, as safetensors.
 
-    name: MODEL:TAG for CLIP weights (OpenAI's own are recognised without it), any name for prompts.
+    name: MODEL:TAG for CLIP weights (OpenAI's own are recognised without it), any name for prompts. Those of our own
+    training keep the settings they were learned with when model.yaml lies beside them.
     """
     content = weight_files.read(path)
     check_numbers(content.weights)
@@ -75,7 +77,8 @@ def import_file(path: Path, models_folder: Path, name: str | None = None) -> Sto
         kept = {
             key: value for key, value in content.weights.items() if not key.startswith("compound_prompt_projections.")
         }
-        return store(content.kind, name or path.stem, kept, describe_prompts(kept), path, models_folder)
+        told = settings_beside(path) if content.from_training else {}
+        return store(content.kind, name or path.stem, kept, describe_prompts(kept) | told, path, models_folder)
     clip = clip_catalogue.parse(name) if name else recognise(path, content)
     choices = clip_catalogue.choices(clip)
     shape = AnomalyCLIPConfig.for_clip(content.weights, **choices)  # says what is wrong with unfit weights

@@ -128,6 +128,26 @@ def test_a_checkpoint_of_another_recipe_is_not_continued(tmp_path: Path) -> None
         learn_prompts(build(), make_parts(4, seed=3), replace(QUICK, epochs=2, seed=5), tmp_path)
 
 
+@pytest.mark.parametrize("what", ["image", "label", "mask", "order"])
+def test_a_checkpoint_of_other_samples_is_not_continued_and_stays_as_it_is(tmp_path: Path, what: str) -> None:
+    parts = make_parts(6, seed=3)
+    learn_prompts(build(), parts, replace(QUICK, epochs=1), tmp_path)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    other = make_parts(6, seed=3)
+    if what == "order":
+        other[1], other[3] = other[3], other[1]
+    elif what == "image":
+        other[2].image[0, 0] ^= 1
+    elif what == "label":
+        other[1] = replace(other[1], anomalous=False, mask=None)
+    else:
+        other[1] = replace(other[1], mask=None)
+    with pytest.raises(TeachingFailed, match=r"another training \(SHA-256 of images, labels and masks: was "):
+        learn_prompts(build(), other, replace(QUICK, epochs=2), tmp_path)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+    assert len(learn_prompts(build(), parts, replace(QUICK, epochs=2), tmp_path)) == 2
+
+
 def test_a_checkpoint_of_another_model_is_not_continued(tmp_path: Path) -> None:
     learn_prompts(build(), make_parts(4, seed=3), replace(QUICK, epochs=1), tmp_path)
     with pytest.raises(TeachingFailed, match=r"belongs to another training \(model: was .*'n_ctx': 12"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
@@ -130,7 +131,12 @@ def learn_prompts(
     """Learn the model's prompts in place; return the history of all epochs."""
     _check(samples)
     optimiser = recipe.build_optimiser(model.prompt_learner.parameters())
-    terms = {"recipe": {**_plain(recipe), "epochs": None}, "model": model.config.to_dict(), "samples": len(samples)}
+    terms = {
+        "recipe": {**_plain(recipe), "epochs": None},
+        "model": model.config.to_dict(),
+        "samples": len(samples),
+        "SHA-256 of images, labels and masks": _sha256(samples),
+    }
     history = training_checkpoint.resume(checkpoint_folder, model.prompt_learner, optimiser, terms)
     batches = _Batches(model, samples, recipe)
     judged = _Batches(model, held_out, Recipe(feature_memory_bytes=recipe.feature_memory_bytes))
@@ -249,6 +255,22 @@ def _auroc(model: AnomalyCLIP, judged: _Batches) -> float | None:
         logits = torch.cat([model.image_logits(unit_length(batch.features.image), text) for batch in batches])
     labels = torch.cat([batch.labels for batch in batches])
     return float(roc_auc_score(labels.cpu().numpy(), logits.softmax(dim=1)[:, 1].cpu().numpy()))
+
+
+def _sha256(samples: Sequence[TrainingSample]) -> str:
+    """Which samples these are, in their order: the batches of an epoch are drawn by place."""
+    digest = hashlib.sha256()
+    for sample in samples:
+        digest.update(f"{int(sample.anomalous)} {_described(sample.image)} {_described(sample.mask)}\n".encode())
+        for pixels in (sample.image, sample.mask):
+            if pixels is not None:
+                digest.update(np.ascontiguousarray(pixels).data)
+    return digest.hexdigest()
+
+
+def _described(pixels: Image | None) -> str:
+    """As bytes alone do not tell 2 x 6 from 3 x 4, nor where one sample ends."""
+    return "none" if pixels is None else f"{pixels.dtype.str} {pixels.shape}"
 
 
 def _check(samples: Sequence[TrainingSample]) -> None:

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from cli.model import app
 from storage.errors import SettingsError, TeachingFailed
 from storage.model_files import check_model
 from tests.unit import tiny_clip, tiny_weights
-from workers.detectors import anomalyclip_losses, augmentation, registry
+from workers.detectors import anomalyclip_losses, augmentation, registry, training_curves
 from workers.detectors.anomalyclip import AnomalyCLIP
 from workers.detectors.anomalyclip_detector import AnomalyCLIPDetector, ClipFile
 from workers.detectors.anomalyclip_losses import LossWeights
@@ -227,6 +227,31 @@ def test_a_training_leaves_a_model_folder_that_scores_and_can_be_checked(tmp_pat
     (found,), (wanted,) = loaded.predict([image]), outcome.detector.predict([image])
     assert isinstance(found, Prediction) and isinstance(wanted, Prediction)
     assert found.raw_score == wanted.raw_score
+
+
+def test_an_interrupted_training_leaves_the_curves_of_all_its_finished_epochs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[int] = []
+    draw = training_curves.draw
+
+    def watched(history: Sequence[EpochRecord], file: Path) -> None:
+        drawn.append(len(history))
+        draw(history, file)
+
+    def interrupt(record: EpochRecord, epochs: int) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(training_curves, "draw", watched)
+    clip, recipe = ClipFile("ViT-tiny:random", tmp_path / "clip.safetensors"), replace(QUICK, epochs=4)
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            train(build(), clip, make_parts(4, seed=1), recipe, tmp_path / "training", report=interrupt)
+    assert drawn == [1, 2]
+    assert (tmp_path / "training" / "curves.png").read_bytes().startswith(b"\x89PNG")
+    with pytest.raises(TeachingFailed):
+        train(build(), clip, make_parts(6, seed=1), recipe, tmp_path / "training")
+    assert drawn == [1, 2], "what another training left stays as it is"
 
 
 @pytest.fixture

@@ -110,10 +110,21 @@ def train(
 ) -> TrainingOutcome:
     """Learn the prompts; write checkpoint and curves into the folder, and the model into its own folder in there.
 
-    A training that was interrupted goes on from its last finished epoch when called again, and ends at the weights it
-    would have ended at.
+    A training that was interrupted leaves the curves of its finished epochs. It goes on from the last of them when
+    called again, and ends at the weights it would have ended at.
     """
-    history = learn_prompts(model, samples, recipe, folder, held_out, report)
+    finished: list[EpochRecord] = []  # in this call
+
+    def note(record: EpochRecord, epochs: int) -> None:
+        finished.append(record)
+        report(record, epochs)
+
+    try:
+        history = learn_prompts(model, samples, recipe, folder, held_out, note)
+    except BaseException:  # Ctrl-C and cancelling too
+        if finished:
+            training_curves.draw(training_checkpoint.history(folder), folder / CURVES_FILE)
+        raise
     training_curves.draw(history, folder / CURVES_FILE)
     told = {"recipe": _plain(recipe), "samples": len(samples), "held_out": len(held_out), "final": asdict(history[-1])}
     detector = AnomalyCLIPDetector(model, clip, Learned(training=told))

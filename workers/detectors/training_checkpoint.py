@@ -61,6 +61,16 @@ def resume(
     _check_tensors(file, tensors, learned)
     _restore_learned(learned, tensors)
     _restore_optimiser(optimiser, tensors)
+    return _records(notes)
+
+
+def history(folder: Path) -> list[EpochRecord]:
+    """The epochs that are kept there."""
+    notes, _ = _read(folder / CHECKPOINT_FILE)
+    return _records(notes)
+
+
+def _records(notes: Mapping[str, str]) -> list[EpochRecord]:
     return [EpochRecord(**record) for record in json.loads(notes["history"])]
 
 

@@ -17,6 +17,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 from cli import model_registry
 from orchestrator.configuration import load_settings
 from storage.errors import AdlineError
+from workers.detectors.tolerance import TOLERANCES, Tolerance, in_words
 
 app = typer.Typer(no_args_is_help=True, help="Models: weights, versions, deployments.")
 app.add_typer(model_registry.app)
@@ -39,19 +40,23 @@ def conformance(
     case: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="A recorded case of the published model.")],
     as_json: AsJson = False,
     device: Annotated[str, typer.Option(help="Where to compute: cpu, cuda, mps.")] = "cpu",
-    dtype: Annotated[str, typer.Option(help="float32, float64, bfloat16 or float16.")] = "float32",
-    tolerance: Annotated[float, typer.Option(help="The largest difference that passes.")] = 1e-5,
+    dtype: Annotated[str, typer.Option(help=f"{', '.join(TOLERANCES)}.")] = "float32",
+    tolerance: Annotated[
+        float | None,
+        typer.Option(min=0, help=f"The largest difference that passes, of every quantity; else {in_words()}."),
+    ] = None,
 ) -> None:
     """Compare this machine's AnomalyCLIP with a recorded case; exit code 1 when a difference is too large."""
     import torch
 
-    from workers.detectors.conformance import exceeds, measure
+    from workers.detectors.conformance import measure
 
-    if dtype not in ("float32", "float64", "bfloat16", "float16"):
-        raise typer.BadParameter(f"given {dtype}, allowed float32, float64, bfloat16, float16", param_hint="--dtype")
+    if dtype not in TOLERANCES:
+        raise typer.BadParameter(f"given {dtype}, allowed {', '.join(TOLERANCES)}", param_hint="--dtype")
     with _told():
         differences = measure(case, device, getattr(torch, dtype))
-    beyond = exceeds(differences, tolerance)
+    passes = TOLERANCES[dtype] if tolerance is None else Tolerance(tolerance, tolerance)
+    beyond = passes.exceeded(differences)
     if as_json:
         # JSON has no infinity; the largest float says as much.
         typer.echo(json.dumps({name: min(value, sys.float_info.max) for name, value in differences.items()}))

@@ -24,6 +24,7 @@ from tests.unit.tiny_clip import Shape
 from workers.detectors import anomalyclip_losses, conformance, prompts
 from workers.detectors.anomalyclip import AnomalyCLIP, AnomalyCLIPConfig, smooth
 from workers.detectors.forward_cost import build_bare_tower, configuration, measure_anomalyclip, measure_patchcore
+from workers.detectors.tolerance import Tolerance
 
 CASE = Path(__file__).parents[1] / "fixtures" / "reference_case.pt"
 
@@ -341,10 +342,33 @@ def test_the_conformance_command_prints_differences_and_nothing_else_numeric() -
     assert {"text_features", "image_features", "patch_tokens", "image_scores", "anomaly_map", "losses"} <= set(told)
 
 
-def test_the_conformance_command_fails_beyond_the_tolerance() -> None:
-    ran = CliRunner().invoke(app, ["conformance", str(CASE), "--dtype", "bfloat16"])
+@pytest.mark.parametrize("dtype", ["float64", "float16", "bfloat16"])
+def test_each_dtype_passes_by_its_own_tolerance_and_fails_by_a_stricter_one(dtype: str) -> None:
+    ran = CliRunner().invoke(app, ["conformance", str(CASE), "--dtype", dtype, "--json"])
+    assert ran.exit_code == 0, ran.output
+    assert json.loads(ran.stdout)["gradients"] > 1e-5, "by that of float32 it would not pass"
+    stricter = CliRunner().invoke(app, ["conformance", str(CASE), "--dtype", dtype, "--tolerance", "1e-5"])
+    assert stricter.exit_code == 1
+    assert "gradients" in stricter.stdout and "beyond the tolerance" in stricter.stdout
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(("quantity", "name"), [("grad_ctx_pos", "gradients"), ("text_features_raw", "text_features")])
+def test_a_real_difference_fails_in_either_dtype(dtype: str, quantity: str, name: str, tmp_path: Path) -> None:
+    case = torch.load(CASE, weights_only=True)
+    case[quantity] += 5e-5 * case[quantity].abs().max().clamp(min=1)
+    torch.save(case, tmp_path / "case.pt")
+    ran = CliRunner().invoke(app, ["conformance", str(tmp_path / "case.pt"), "--dtype", dtype])
     assert ran.exit_code == 1
-    assert "beyond the tolerance" in ran.stdout
+    (beyond,) = [line for line in ran.stdout.splitlines() if "beyond the tolerance" in line]
+    assert beyond.startswith(name)
+
+
+def test_a_difference_that_is_not_a_number_is_beyond_any_tolerance() -> None:
+    assert Tolerance(1.0, 2.0).exceeded({"losses": float("nan"), "gradients": 1.5, "anomaly_map": 1.5}) == [
+        "losses",
+        "anomaly_map",
+    ]
 
 
 def test_a_case_with_a_nan_does_not_conform(tmp_path: Path) -> None:

@@ -21,13 +21,7 @@ from workers.detectors.anomalyclip import (
     describe_prompts,
     unit_length,
 )
-
-TOLERANCE = 1e-5
-"""Allowed difference in float32 on a CPU; relative to the quantity's largest magnitude where that is above 1.
-
-Of the published case the recorded gradients are themselves 1.25e-5 from what float64 computes, everything else under
-3e-6: a gradient slightly beyond the tolerance on another BLAS, with all else within it, is rounding.
-"""
+from workers.detectors.tolerance import GRADIENTS
 
 NEEDED = {
     *("cfg", "state_dict", "prompt_learner", "image", "gt", "label"),
@@ -56,11 +50,6 @@ def measure(case_file: Path, device: str = "cpu", dtype: torch.dtype = torch.flo
     case = _read(case_file)
     computed, expected = _compute(case, device, dtype), _expected(case)
     return {name: _largest_difference(name, computed[name], expected[name]) for name in expected}
-
-
-def exceeds(differences: Mapping[str, float], tolerance: float = TOLERANCE) -> list[str]:
-    """The quantities that are beyond the tolerance; a difference that is not a number is beyond any."""
-    return [name for name, difference in differences.items() if not difference <= tolerance]
 
 
 def _read(case_file: Path) -> dict[str, Any]:
@@ -115,7 +104,7 @@ def _compute(case: Mapping[str, Any], device: str, dtype: torch.dtype) -> Quanti
         "anomaly_map_unsmoothed": [done.model.fuse(done.scores.similarity_maps)],
         "anomaly_map": [done.scores.anomaly_map],
         "losses": [image_loss, *parts, total],
-        "gradients": [*norms, gradients["ctx_pos"], gradients["ctx_neg"]],
+        GRADIENTS: [*norms, gradients["ctx_pos"], gradients["ctx_neg"]],
     }
 
 
@@ -139,7 +128,7 @@ def _expected(case: Mapping[str, Any]) -> Quantities:
         "anomaly_map_unsmoothed": [case["anomaly_map_unsmoothed"]],
         "anomaly_map": [case["anomaly_map"]],
         "losses": [case["image_ce"], *parts, case["total_loss"]],
-        "gradients": [
+        GRADIENTS: [
             *(torch.tensor(norms[name]) for name in sorted(norms)),
             case["grad_ctx_pos"],
             case["grad_ctx_neg"],

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import gc
-import tracemalloc
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +13,7 @@ from PIL import Image as Pillow
 from storage.errors import ImageUnreadable, ModelAltered, ModelMissing, ScoreInvalid
 from storage.model_files import check_model
 from tests.unit import tiny_clip
+from tests.unit.kept_bytes import growth
 from workers.detectors import registry
 from workers.detectors.anomalyclip import AnomalyCLIPConfig
 from workers.detectors.anomalyclip_detector import AnomalyCLIPDetector, ClipFile
@@ -240,23 +239,9 @@ def test_scoring_keeps_nothing_of_the_batches_it_scored(
     tmp_path: Path, make: Callable[[Path], AnomalyCLIPDetector]
 ) -> None:
     detector, batch = make(tmp_path), [make_image(60, 80, seed) for seed in range(3)]
-
-    def kept(batches: int) -> tuple[int, int]:
-        """Bytes in tensors, and bytes that Python and numpy allocated since it was asked to watch."""
-        for _ in range(batches):
-            detector.predict(batch)
-        gc.collect()
-        tensors = (one for one in gc.get_objects() if issubclass(type(one), torch.Tensor))
-        return sum(one.untyped_storage().nbytes() for one in tensors), tracemalloc.get_traced_memory()[0]
-
-    tracemalloc.start()
-    try:
-        kept(2)
-        few, many = kept(2), kept(20)
-    finally:
-        tracemalloc.stop()
-    assert many[0] == few[0]
-    assert many[1] - few[1] < 3 * 48 * 48 * 4, "less than the maps of one batch, after eighteen more"
+    tensors, others = growth(detector, batch)
+    assert tensors == 0
+    assert others < 3 * 48 * 48 * 4, "less than the maps of one batch, after eighteen more"
 
 
 def test_a_score_that_is_no_number_is_never_given_out(tmp_path: Path) -> None:

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import gc
-import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +10,7 @@ import torch
 import yaml
 
 from storage.errors import ImageUnreadable, ModelAltered, ModelError, ModelMissing, ScoreInvalid, TeachingFailed
+from tests.unit.kept_bytes import growth
 from workers.detectors import artefact
 from workers.detectors.detector import Image, Prediction
 from workers.detectors.patchcore import PatchCore, PatchCoreConfiguration
@@ -226,20 +225,6 @@ def test_progress_counts_the_images() -> None:
 
 def test_scoring_keeps_nothing_of_the_batches_it_scored(detector: PatchCore) -> None:
     batch = [scratched(100), good_part(101)]
-
-    def kept(batches: int) -> tuple[int, int]:
-        """Bytes in tensors, and bytes that Python and numpy allocated since it was asked to watch."""
-        for _ in range(batches):
-            detector.predict(batch)
-        gc.collect()
-        tensors = (one for one in gc.get_objects() if issubclass(type(one), torch.Tensor))
-        return sum(one.untyped_storage().nbytes() for one in tensors), tracemalloc.get_traced_memory()[0]
-
-    tracemalloc.start()
-    try:
-        kept(2)
-        few, many = kept(2), kept(20)
-    finally:
-        tracemalloc.stop()
-    assert many[0] == few[0]
-    assert many[1] - few[1] < 22_000, "less than the features of one image, after eighteen more batches"
+    tensors, others = growth(detector, batch)
+    assert tensors == 0
+    assert others < 22_000, "less than the features of one image, after eighteen more batches"

@@ -10,6 +10,7 @@ from sklearn.metrics import roc_auc_score
 
 from storage.errors import ImageUnreadable, ModelError, ScoreInvalid, SettingsError, TeachingFailed
 from tests.painted import good_part
+from tests.unit.kept_bytes import growth
 from tests.unit.painted_parts import labelled_parts
 from workers.detectors.detector import Detector, Prediction
 from workers.detectors.head_configuration import HeadConfiguration
@@ -149,6 +150,12 @@ def test_a_score_does_not_depend_on_the_batch(detector: SupervisedDetector) -> N
     together = scored(detector, JUDGED[:6])
     alone = [scored(detector, [one])[0] for one in JUDGED[:6]]
     assert [one.raw_score for one in together] == [one.raw_score for one in alone]
+
+
+def test_scoring_keeps_nothing_of_the_batches_it_scored(detector: SupervisedDetector) -> None:
+    tensors, others = growth(detector, [one.image for one in JUDGED[:2]])
+    assert tensors == 0
+    assert others < 22_000, "less than the features of one image, after eighteen more batches"
 
 
 def test_an_image_that_cannot_be_scored_fails_alone(detector: SupervisedDetector) -> None:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from storage.errors import ModelError, SettingsError, TrainingCancelled
 from tests.painted import good_part
+from tests.unit.kept_bytes import growth
 from tests.unit.painted_parts import labelled_parts
 from workers.detectors import artefact, fusion_training
 from workers.detectors.detector import Prediction
@@ -174,6 +175,13 @@ def test_a_restored_detector_with_a_tail_gives_the_same_bits(detector: Supervise
         (again,), (before,) = restored.predict([one.image]), detector.predict([one.image])
         assert isinstance(again, Prediction) and isinstance(before, Prediction)
         assert again.raw_score == before.raw_score
+
+
+def test_scoring_with_a_tail_keeps_nothing_of_the_batches_it_scored(detector: SupervisedDetector) -> None:
+    assert detector.tail_logits is not None
+    tensors, others = growth(detector, [one.image for one in PARTS[:2]])
+    assert tensors == 0
+    assert others < 22_000, "less than the features of one image, after eighteen more batches"
 
 
 def test_a_tail_of_another_network_is_refused(detector: SupervisedDetector, tmp_path: Path) -> None:

@@ -43,6 +43,10 @@ def detection(
     fine_tune_from: Annotated[
         int | None, typer.Option(min=0, help="With --labels: as the recipe's retrain.fine_tune_from, instead of it.")
     ] = None,
+    resamplings: Annotated[
+        int,
+        typer.Option(min=0, help="Teach anew so often from good parts drawn at random; are false rejects as promised?"),
+    ] = 0,
     peer: Annotated[Literal["anomalib"] | None, typer.Option(help="Measure this library's PatchCore too.")] = None,
     html: Annotated[Path | None, typer.Option(help="Write curves, histograms and heat maps as one page.")] = None,
     as_json: JsonOption = False,
@@ -56,6 +60,7 @@ def detection(
     from workers.datasets.leaks import leak_warnings
     from workers.datasets.peer import measure_anomalib, require_anomalib
     from workers.datasets.read import read
+    from workers.datasets.resampling import resampled_on
     from workers.detectors.tail_configuration import TailConfiguration
 
     if peer:
@@ -77,6 +82,9 @@ def detection(
         report = figures(dataset, trial) | {"warnings": warnings}
         if teaching.detector == "patchcore":
             report["backbone"] = backbone or LITE
+        if resamplings:
+            kept = resampled_on(dataset, trial.detector, resamplings, seed, status.update)
+            report["false_rejects_resampled"] = kept
         if labels is not None:
             least = recipe.retrain.fine_tune_from if fine_tune_from is None else fine_tune_from
             tail = TailConfiguration(least_labels=least)
@@ -126,7 +134,7 @@ def in_words(report: dict[str, Any]) -> str:
         f"image AUROC {report['image_auroc']:.3f}, AP {report['image_ap']:.3f}, best F1 {report['f1_best']:.3f}\n"
         f"at the threshold: F1 {report['f1']:.3f}, precision {report['precision']:.3f}, recall {report['recall']:.3f}, "
         f"good parts rejected {report['false_reject_rate']:.1%} (promised {low:.1%} to {high:.1%})\n"
-        f"good parts drawn anew to calibrate on: false rejects of the others as promised {kept_in_words(report)}\n"
+        f"{kept_in_words(report['false_rejects_resampled']) if 'false_rejects_resampled' in report else ''}"
         f"pixel AUROC {share(report['pixel_auroc'])}, AUPRO {share(report['aupro'])}\n"
         f"{report['images_per_second']:.1f} images/s from file to score; taught in {report['fit_seconds']:.1f} s\n"
         f"{classes}{labelled_in_words(report['with_labels']) if 'with_labels' in report else ''}"
@@ -134,9 +142,14 @@ def in_words(report: dict[str, Any]) -> str:
     )
 
 
-def kept_in_words(report: dict[str, Any]) -> str:
-    found = report["false_rejects_resampled"]
-    return "unknown (nothing is promised)" if found is None else f"{found['inside']} of {found['resamplings']} times"
+def kept_in_words(found: dict[str, Any] | None) -> str:
+    if found is None:
+        return "false rejects of parts to come: nothing is promised, so nothing was taught anew\n"
+    return (
+        f"taught anew {found['resamplings']} times from {found['parts_taught']} good parts drawn at random: "
+        f"of {found['parts_to_come']} others {found['false_reject_rate']:.1%} rejected on average; as many as promised "
+        f"{found['inside']} times with 99% confidence, {found['inside_95']} times with 95%\n"
+    )
 
 
 def labelled_in_words(found: dict[str, Any]) -> str:

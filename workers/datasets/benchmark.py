@@ -9,10 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from workers.datasets import image_metrics
-from workers.datasets.folds import group_of
 from workers.datasets.judging import Judgement, Trial
 from workers.datasets.pixel_metrics import Levels, PixelCounts, count_pixels
-from workers.datasets.resampling import resampled
 from workers.datasets.sample import GOOD, Dataset
 from workers.datasets.truth import defect_mask
 
@@ -34,22 +32,12 @@ def figures(dataset: Dataset, trial: Trial) -> Report:
         **image_metrics.decision(is_anomaly, rejected),
         "false_reject_interval": list(calibration.false_reject_interval),
         "false_reject_interval_observed": image_metrics.observed(is_anomaly, rejected),
-        "false_rejects_resampled": resampled(calibration, good_parts(trial.judgements)),
         "pixel_auroc": pixels.auroc(),
         "aupro": pixels.aupro(),
         "classes": classes(trial.judgements, threshold, counts),
         "images_per_second": trial.images_per_second,
         "fit_seconds": trial.fit_seconds,
     }
-
-
-def good_parts(judgements: Sequence[Judgement]) -> dict[str, list[float]]:
-    """Raw scores of good images, by part."""
-    parts: dict[str, list[float]] = {}
-    for one in judgements:
-        if not one.sample.is_anomaly:
-            parts.setdefault(group_of(one.sample), []).append(one.prediction.raw_score)
-    return parts
 
 
 def classes(judgements: Sequence[Judgement], threshold: float, counts: Mapping[str, PixelCounts]) -> Report:

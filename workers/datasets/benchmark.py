@@ -18,7 +18,11 @@ Report = dict[str, Any]
 
 
 def figures(dataset: Dataset, trial: Trial) -> Report:
-    """One JSON object; rates and areas in [0, 1], pixel figures None when no defect's place is known."""
+    """One JSON object; rates and areas in [0, 1], pixel figures None when no defect's place is known.
+
+    calibrated: whether the threshold was set on known-good parts; else the decisions are those at 0.5, and nothing is
+    promised about them.
+    """
     calibration, threshold = trial.detector.calibration, trial.detector.ng_threshold
     scores, is_anomaly = scores_of(trial.judgements), truth_of(trial.judgements)
     rejected = scores >= threshold
@@ -30,6 +34,8 @@ def figures(dataset: Dataset, trial: Trial) -> Report:
         "anomalies": int(is_anomaly.sum()),
         **image_metrics.ranking(is_anomaly, scores),
         **image_metrics.decision(is_anomaly, rejected),
+        "calibrated": bool(calibration.good_raw_scores),
+        "threshold": threshold,
         "false_reject_interval": list(calibration.false_reject_interval),
         "false_reject_interval_observed": image_metrics.observed(is_anomaly, rejected),
         "pixel_auroc": pixels.auroc(),

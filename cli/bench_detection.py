@@ -145,9 +145,10 @@ def in_words(report: dict[str, Any]) -> str:
     return (
         f"{report['detector']}{seen}: {report['images']} images judged, {report['anomalies']} of them anomalies\n"
         f"image AUROC {report['image_auroc']:.3f}, AP {report['image_ap']:.3f}, best F1 {report['f1_best']:.3f}\n"
-        f"at {'the threshold' if report['calibrated'] else '0.5, not calibrated'}: F1 {report['f1']:.3f}, precision {report['precision']:.3f}, recall {report['recall']:.3f}, "
+        f"at {'the threshold' if report['calibrated'] else '0.5, not calibrated'}: F1 {report['f1']:.3f}, "
+        f"precision {report['precision']:.3f}, recall {report['recall']:.3f}, "
         f"good parts rejected {report['false_reject_rate']:.1%} ({promised_in_words(report)})\n"
-        f"{kept_in_words(report['false_rejects_resampled']) if 'false_rejects_resampled' in report else ''}"
+        f"{kept_in_words(report)}"
         f"pixel AUROC {share(report['pixel_auroc'])}, AUPRO {share(report['aupro'])}\n"
         f"{report['images_per_second']:.1f} images/s from file to score; taught in {report['fit_seconds']:.1f} s\n"
         f"{classes}{labelled_in_words(report['with_labels']) if 'with_labels' in report else ''}"
@@ -160,7 +161,11 @@ def promised_in_words(report: dict[str, Any]) -> str:
     return f"promised {low:.1%} to {high:.1%}" if report["calibrated"] else "nothing is promised"
 
 
-def kept_in_words(found: dict[str, Any] | None) -> str:
+def kept_in_words(report: dict[str, Any]) -> str:
+    """Nothing where it was not asked for."""
+    if "false_rejects_resampled" not in report:
+        return ""
+    found = report["false_rejects_resampled"]
     if found is None:
         return "false rejects of parts to come: nothing is promised, so nothing was taught anew\n"
     return (

@@ -37,12 +37,19 @@ def detection(
     false_reject_rate: Annotated[
         float | None, typer.Option(help="Of good parts, instead of a recipe's default.", min=0.001, max=0.499)
     ] = None,
+    zero_shot: Annotated[
+        bool, typer.Option("--zero-shot", help="anomalyclip learns from no image, as on day 0, and is not calibrated.")
+    ] = False,
     labels: Annotated[
         int | None, typer.Option(min=0, help="With so many labels too, in 5 folds by group; 0: with all there are.")
     ] = None,
     fine_tune_from: Annotated[
         int | None, typer.Option(min=0, help="With --labels: as the recipe's retrain.fine_tune_from, instead of it.")
     ] = None,
+    resamplings: Annotated[
+        int,
+        typer.Option(min=0, help="Teach anew so often from good parts drawn at random; are false rejects as promised?"),
+    ] = 0,
     peer: Annotated[Literal["anomalib"] | None, typer.Option(help="Measure this library's PatchCore too.")] = None,
     html: Annotated[Path | None, typer.Option(help="Write curves, histograms and heat maps as one page.")] = None,
     as_json: JsonOption = False,
@@ -50,16 +57,21 @@ def detection(
     """Teach a detector the good images of train, let it judge test, and print the figures."""
     from workers.datasets.benchmark import figures
     from workers.datasets.benchmark_page import benchmark_page
-    from workers.datasets.folds import one_product, with_split
+    from workers.datasets.folds import all_to_judge, one_product, with_split
     from workers.datasets.judging import Teaching, attempt
     from workers.datasets.labelled_trial import labelled_trial
     from workers.datasets.leaks import leak_warnings
     from workers.datasets.peer import measure_anomalib, require_anomalib
     from workers.datasets.read import read
+    from workers.datasets.resampling import resampled_on
     from workers.detectors.tail_configuration import TailConfiguration
 
     if peer:
         require_anomalib()
+    if zero_shot and detector != "anomalyclip":
+        raise typer.BadParameter(f"anomalyclip can, given {detector or 'no --detector'}", param_hint="--zero-shot")
+    if zero_shot and labels is not None:
+        raise typer.BadParameter("learns from no label: give it or --labels", param_hint="--zero-shot")
     recipe = Recipe.model_validate({"detector": detector} if detector == "anomalyclip" else {})
     teaching = Teaching(
         detector or recipe.detector,
@@ -68,15 +80,22 @@ def detection(
         recipe.review_share,
         seed,
         standing(detector or recipe.detector, models, backbone, layers, clip, prompts),
+        zero_shot,
     )
     console = Console(stderr=True, quiet=as_json)
     with console.status("reading") as status:
-        dataset = with_split(one_product(read(data), product), seed)
-        warnings = leak_warnings(dataset)
+        chosen = one_product(read(data), product)
+        dataset = all_to_judge(chosen) if zero_shot else with_split(chosen, seed)
+        warnings = [] if zero_shot else leak_warnings(dataset)
         trial = attempt(dataset, teaching, status.update)
+        if not trial.detector.calibration.good_raw_scores:
+            warnings.append(UNCALIBRATED)
         report = figures(dataset, trial) | {"warnings": warnings}
         if teaching.detector == "patchcore":
             report["backbone"] = backbone or LITE
+        if resamplings:
+            kept = resampled_on(dataset, trial.detector, resamplings, seed, status.update)
+            report["false_rejects_resampled"] = kept
         if labels is not None:
             least = recipe.retrain.fine_tune_from if fine_tune_from is None else fine_tune_from
             tail = TailConfiguration(least_labels=least)
@@ -91,6 +110,9 @@ def detection(
     for warning in warnings:
         typer.echo(f"warning: {warning}", err=True)
     typer.echo(json.dumps(report) if as_json else in_words(report))
+
+
+UNCALIBRATED = "no known-good part was learned from: decisions are those at 0.5, where nothing is promised"
 
 
 def standing(
@@ -115,7 +137,6 @@ def standing(
 
 
 def in_words(report: dict[str, Any]) -> str:
-    low, high = report["false_reject_interval"]
     classes = "\n".join(
         f"  {name:<16} {one['images']:>5} images, AUROC {one['image_auroc']:.3f}, caught {one['recall']:.1%}"
         for name, one in report["classes"].items()
@@ -124,9 +145,10 @@ def in_words(report: dict[str, Any]) -> str:
     return (
         f"{report['detector']}{seen}: {report['images']} images judged, {report['anomalies']} of them anomalies\n"
         f"image AUROC {report['image_auroc']:.3f}, AP {report['image_ap']:.3f}, best F1 {report['f1_best']:.3f}\n"
-        f"at the threshold: F1 {report['f1']:.3f}, precision {report['precision']:.3f}, recall {report['recall']:.3f}, "
-        f"good parts rejected {report['false_reject_rate']:.1%} (promised {low:.1%} to {high:.1%})\n"
-        f"good parts drawn anew to calibrate on: false rejects of the others as promised {kept_in_words(report)}\n"
+        f"at {'the threshold' if report['calibrated'] else '0.5, not calibrated'}: F1 {report['f1']:.3f}, "
+        f"precision {report['precision']:.3f}, recall {report['recall']:.3f}, "
+        f"good parts rejected {report['false_reject_rate']:.1%} ({promised_in_words(report)})\n"
+        f"{kept_in_words(report)}"
         f"pixel AUROC {share(report['pixel_auroc'])}, AUPRO {share(report['aupro'])}\n"
         f"{report['images_per_second']:.1f} images/s from file to score; taught in {report['fit_seconds']:.1f} s\n"
         f"{classes}{labelled_in_words(report['with_labels']) if 'with_labels' in report else ''}"
@@ -134,9 +156,23 @@ def in_words(report: dict[str, Any]) -> str:
     )
 
 
+def promised_in_words(report: dict[str, Any]) -> str:
+    low, high = report["false_reject_interval"]
+    return f"promised {low:.1%} to {high:.1%}" if report["calibrated"] else "nothing is promised"
+
+
 def kept_in_words(report: dict[str, Any]) -> str:
+    """Nothing where it was not asked for."""
+    if "false_rejects_resampled" not in report:
+        return ""
     found = report["false_rejects_resampled"]
-    return "unknown (nothing is promised)" if found is None else f"{found['inside']} of {found['resamplings']} times"
+    if found is None:
+        return "false rejects of parts to come: nothing is promised, so nothing was taught anew\n"
+    return (
+        f"taught anew {found['resamplings']} times from {found['parts_taught']} good parts drawn at random: "
+        f"of {found['parts_to_come']} others {found['false_reject_rate']:.1%} rejected on average; as many as promised "
+        f"{found['inside']} times with 99% confidence, {found['inside_95']} times with 95%\n"
+    )
 
 
 def labelled_in_words(found: dict[str, Any]) -> str:

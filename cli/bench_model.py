@@ -19,7 +19,8 @@ def model(
     threads: Annotated[int, typer.Option(min=1, help="Threads; an inference worker has one.")] = 1,
     as_json: JsonOption = False,
 ) -> None:
-    """Forward cost of each detector against its bare backbone, one image at a time, in one run."""
+    """Forward cost of each detector, also with what labels or good parts add, against its bare backbone, one image at
+    a time, in one run."""
     from workers.detectors.forward_cost import measure_all
     from workers.detectors.registry import use_threads
 
@@ -31,6 +32,6 @@ def model(
         return
     for name, cost in costs.items():
         typer.echo(
-            f"{name:<22} {cost.detector_milliseconds:7.1f} ms, bare backbone {cost.bare_milliseconds:7.1f} ms: "
+            f"{name:<30} {cost.detector_milliseconds:7.1f} ms, bare backbone {cost.bare_milliseconds:7.1f} ms: "
             f"{cost.ratio:.3f} times"
         )

@@ -16,6 +16,7 @@ from storage.overview import deployed
 from storage.records import CHAMPION, deployed_model
 from storage.thresholds import Thresholds
 from workers.detectors.calibration import (
+    BY_TURNS,
     Counts,
     Interval,
     calibrate,
@@ -76,7 +77,8 @@ def calibration_of(version: ModelVersion) -> Calibration | None:
     if not kept.get("good_raw_scores"):
         return None
     facts: dict[str, Any] = {name: tuple(one) if isinstance(one, list) else one for name, one in kept.items()}
-    return Calibration(**facts)
+    # On record since it is told; a patchcore was calibrated by turns before that, too.
+    return Calibration(**{"by_turns": version.detector == "patchcore"} | facts)
 
 
 def chosen(version: ModelVersion, now: Thresholds, wish: Wish) -> Thresholds:
@@ -105,7 +107,7 @@ def at_rate(version: ModelVersion, rate: float, review_share: float | None) -> T
 
 def recalibrated(kept: Calibration, rate: float, review_share: float) -> Calibration:
     groups = [str(part) for part in kept.good_parts] or None
-    return calibrate(kept.good_raw_scores, rate, review_share, groups)
+    return calibrate(kept.good_raw_scores, rate, review_share, groups, by_turns=kept.by_turns)
 
 
 def promise(version: ModelVersion, thresholds: Thresholds, setting: ThresholdSetting | None) -> Promise:
@@ -125,7 +127,7 @@ def promise(version: ModelVersion, thresholds: Thresholds, setting: ThresholdSet
     interval = observed_interval(rejected, parts)
     words = (
         f"set by hand: {rejected} of {parts} held-out good parts are rejected, so {interval.low:.3g} to "
-        f"{interval.high:.3g} of those to come with 95% confidence"
+        f"{interval.high:.3g} of those to come with 95% confidence" + (f"; {BY_TURNS}" if kept.by_turns else "")
     )
     return Promise(parts, None, interval, words, {})
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
@@ -10,24 +11,32 @@ import pytest
 from numpy.typing import NDArray
 from sklearn.metrics import precision_recall_curve, roc_auc_score
 
-from storage.images import ImageStore, decode
+from storage.images import Image, ImageStore, decode
 from workers import elpv
 from workers.datasets.resampling import resampled
-from workers.detectors.calibration import calibrate, false_rejects_to_come, observed_interval
+from workers.detectors.calibration import calibrate, observed_interval
 from workers.detectors.detector import Prediction
 from workers.detectors.patchcore import PatchCore, PatchCoreConfiguration
 from workers.detectors.patchcore_teaching import teach
 from workers.detectors.registry import use_threads
+from workers.detectors.taught_anew import Anew, TeachAnew, look
 from workers.inference.heatmap import encode_map
 from workers.labeling.proposal import anomaly_map, proposed
 
 TAUGHT, SEED = 400, 0
+GOOD = [cell for cell in elpv.cells("mono") if cell.good]
+CELLS = {cell.path.name: [place] for place, cell in enumerate(GOOD)}
+FEW, RESAMPLINGS = 60, 20
+
+
+def picture(cell: elpv.Cell) -> Image:
+    return decode(cell.path.read_bytes())
 
 
 @pytest.fixture(scope="module")
 def detector() -> PatchCore:
     use_threads(2)
-    images = (decode(cell.path.read_bytes()) for cell in elpv.taught_cells("mono", TAUGHT, SEED))
+    images = map(picture, elpv.taught_cells("mono", TAUGHT, SEED))
     return teach(images, configuration=PatchCoreConfiguration(), seed=SEED)
 
 
@@ -39,7 +48,7 @@ def answers(detector: PatchCore) -> list[tuple[elpv.Cell, Prediction]]:
         "mono", shuffled=False, seed=0, taught_cells="mono", taught_count=TAUGHT, taught_seed=SEED
     )
     sure = [cell for cell in cells if cell.probability in (0.0, 1.0)]
-    said = [detector.predict([decode(cell.path.read_bytes())])[0] for cell in sure]
+    said = [detector.predict([picture(cell)])[0] for cell in sure]
     scored = [(cell, one) for cell, one in zip(sure, said, strict=True) if isinstance(one, Prediction)]
     assert len(scored) == len(sure)
     return scored
@@ -57,9 +66,11 @@ def test_defective_cells_rank_above_good_ones(judged: tuple[NDArray[np.float64],
 
 
 def test_some_threshold_finds_the_defective_cells(judged: tuple[NDArray[np.float64], NDArray[np.bool_]]) -> None:
+    """.92 is what is asked for. Seed 0 reaches it, .9221; of five draws of the taught cells it is the best one: seeds 1
+    to 4 gave .918, .908, .917 and .914, so .92 is not what just any 400 cells teach."""
     scores, defective = judged
     precision, recall, _ = precision_recall_curve(defective, scores)
-    assert np.max(2 * precision * recall / (precision + recall)) >= 0.91
+    assert np.max(2 * precision * recall / (precision + recall)) >= 0.92
 
 
 def test_the_false_rejects_are_as_many_as_calibration_promised(
@@ -74,31 +85,34 @@ def test_the_false_rejects_are_as_many_as_calibration_promised(
     assert low <= seen.high
 
 
-def test_unseen_good_cells_are_rejected_as_often_as_promised_however_the_cells_are_drawn(
-    detector: PatchCore, judged: tuple[NDArray[np.float64], NDArray[np.bool_]]
-) -> None:
-    """Real cells, none of which was learned from: some drawn to calibrate on, the others are the parts to come."""
-    raw_scores, defective = judged
-    cells = np.concatenate([detector.calibration.good_raw_scores, raw_scores[~defective]])
-    random = np.random.default_rng(0)
-    kept = []
-    for _ in range(1000):
-        random.shuffle(cells)
-        calibration = calibrate(cells[:80].tolist(), 0.05, 0.05)
-        low, high = false_rejects_to_come(calibration, len(cells) - 80)
-        kept.append(low <= int((cells[80:] >= calibration.raw_threshold).sum()) <= high)
-    assert np.mean(kept) >= 0.95
+@pytest.fixture(scope="module")
+def taught_anew() -> TeachAnew:
+    """From real good cells, each seen once. As small a detector as still tells cells apart: it is taught often."""
+    use_threads(1)
+    configuration = PatchCoreConfiguration(image_size=128, bank_size=100)
+    first = teach(map(picture, GOOD[:FEW]), configuration=configuration)
+    return look(first, map(picture, GOOD))
 
 
-def test_in_at_least_95_of_100_resamplings_the_rate_of_unseen_good_cells_is_inside_the_promised_interval(
-    detector: PatchCore, judged: tuple[NDArray[np.float64], NDArray[np.bool_]]
+def test_models_taught_anew_reject_as_many_of_the_cells_to_come_as_each_of_them_promises(
+    taught_anew: TeachAnew,
 ) -> None:
-    raw_scores, defective = judged
-    unseen = {str(number): [score] for number, score in enumerate(raw_scores[~defective].tolist())}
-    found = resampled(detector.calibration, unseen)
+    found = resampled(CELLS, FEW, taught_anew, RESAMPLINGS)
     print(found)
-    assert found is not None and found["resamplings"] == 100
-    assert found["inside"] >= 95
+    assert found["parts_to_come"] == len(GOOD) - FEW >= 500
+    assert found["inside"] >= 0.95 * RESAMPLINGS
+    assert found["inside_95"] >= 0.9 * RESAMPLINGS
+    assert found["false_reject_rate"] <= 0.05
+
+
+def test_models_that_were_calibrated_on_what_they_learned_from_are_found_out(taught_anew: TeachAnew) -> None:
+    def teach_and_calibrate_on_the_same(places: Sequence[int], groups: Sequence[str], seed: int) -> Anew:
+        anew = taught_anew(places, groups, seed)
+        return anew._replace(calibration=calibrate(anew.raw_scores(places), 0.05, 0.05, groups))
+
+    found = resampled(CELLS, FEW, teach_and_calibrate_on_the_same, 3)
+    print(found)
+    assert found["inside"] == 0 and found["false_reject_rate"] > 0.2
 
 
 def test_every_cell_that_is_put_before_people_has_a_region_to_accept_where_the_map_peaks(

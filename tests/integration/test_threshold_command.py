@@ -135,6 +135,22 @@ def test_what_is_promised_of_thresholds_given_by_hand_is_counted_on_held_out_par
     assert shown["target_false_reject_rate"] is None
 
 
+@pytest.mark.parametrize("told", [True, False])
+def test_where_parts_were_held_out_by_turns_the_promise_is_said_to_be_near(
+    adline: Command, database: Database, tmp_path: Path, told: bool
+) -> None:
+    """told: on record; before it was, a patchcore was calibrated so all the same."""
+    calibration = asdict(CALIBRATION) | {"by_turns": True}
+    if not told:
+        del calibration["by_turns"]
+    write_line(database, tmp_path / ".adline" / "images", PARTS, scores=SCORES, metrics={"calibration": calibration})
+    assert adline("threshold", "show") == 0
+    assert "about 0.05 of good parts are rejected on average" in adline.out and "near, not exact" in adline.out
+    for wanted in (("--false-reject-rate", "0.1"), ("--ok", "0.1", "--ng", "0.6")):
+        shown = adline.json("threshold", "set", "bracket", *wanted, "--reason", "tried")
+        assert shown["statement"].endswith("near, not exact")
+
+
 def test_a_false_reject_rate_becomes_thresholds_by_the_stored_calibration(
     adline: Command, inspections: list[UUID]
 ) -> None:

@@ -23,7 +23,18 @@ from tests.unit.naive_anomalyclip import losses as naive_losses
 from tests.unit.tiny_clip import Shape
 from workers.detectors import anomalyclip_losses, conformance, prompts
 from workers.detectors.anomalyclip import AnomalyCLIP, AnomalyCLIPConfig, smooth
-from workers.detectors.forward_cost import build_bare_tower, configuration, measure_anomalyclip, measure_patchcore
+from workers.detectors.detector import Prediction
+from workers.detectors.forward_cost import (
+    ForwardCost,
+    build_bare_tower,
+    configuration,
+    measure_anomalyclip,
+    measure_on_frames,
+    measure_remembering,
+    patchcore_of_noise,
+    supervised_of_noise,
+    tailed,
+)
 from workers.detectors.tolerance import Tolerance
 
 CASE = Path(__file__).parents[1] / "fixtures" / "reference_case.pt"
@@ -410,14 +421,24 @@ def test_a_device_that_is_not_there_is_told_in_a_sentence() -> None:
         conformance.measure(CASE, device="nowhere")
 
 
-def test_the_forward_cost_is_measured_beside_the_bare_tower() -> None:
-    cost = measure_anomalyclip(tiny_clip.model(image_size=48, dpam_layer=2).config, batch_size=2, rounds=3)
+@pytest.mark.parametrize("measure", [measure_anomalyclip, measure_remembering])
+def test_the_forward_cost_is_measured_beside_the_bare_tower(
+    measure: Callable[[AnomalyCLIPConfig, int, int], ForwardCost],
+) -> None:
+    cost = measure(tiny_clip.model(image_size=48, dpam_layer=2).config, 2, 3)
     assert cost.bare_milliseconds > 0 and cost.detector_milliseconds > 0 and cost.ratio > 0
 
 
-def test_the_forward_cost_of_patchcore_is_measured_beside_its_backbone() -> None:
-    cost = measure_patchcore(rounds=3, image_size=64)
-    assert cost.bare_milliseconds > 0 and cost.detector_milliseconds > 0 and cost.ratio > 0
+def test_the_forward_cost_with_and_without_labels_is_measured_beside_the_one_backbone() -> None:
+    base = patchcore_of_noise(64)
+    without, tail = supervised_of_noise(base), tailed(base)
+    assert len(without.head.state_dict()) > 0 and without.tail_logits is None
+    assert tail.tails is not None and len(tail.tails.members) == 3 and tail.tail_logits is not None
+    for detector in (base, without, tail):
+        (answer,) = detector.predict([np.zeros((64, 64, 3), np.uint8)])
+        assert isinstance(answer, Prediction)
+        cost = measure_on_frames(detector, base.eye.backbone, 3)
+        assert cost.bare_milliseconds > 0 and cost.detector_milliseconds > 0 and cost.ratio > 1
 
 
 @pytest.mark.parametrize(("shape", "patch", "grid"), [("ViT-B-32", 32, 7), ("ViT-B-16", 16, 14)])

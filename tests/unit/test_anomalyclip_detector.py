@@ -18,9 +18,11 @@ from workers.detectors import registry
 from workers.detectors.anomalyclip import AnomalyCLIPConfig
 from workers.detectors.anomalyclip_detector import AnomalyCLIPDetector, ClipFile
 from workers.detectors.anomalyclip_images import preprocess, preprocess_mask
+from workers.detectors.anomalyclip_teaching import remember
 from workers.detectors.calibration import calibrate
 from workers.detectors.detector import Calibration, Detector, Image, Prediction
 from workers.detectors.good_patches import GoodPatches
+from workers.detectors.taught_anew import look
 
 CONFIG = AnomalyCLIPConfig(image_size=56)
 
@@ -250,3 +252,12 @@ def test_a_score_that_is_no_number_is_never_given_out(tmp_path: Path) -> None:
         detector.model.visual.proj[0, 0] = float("nan")
     (answer,) = detector.predict([make_image(20, 20)])
     assert isinstance(answer, ScoreInvalid) and "nan" in str(answer)
+
+
+def test_taught_anew_from_features_it_is_as_taught_from_the_images(tmp_path: Path) -> None:
+    detector, images = few_shot(tmp_path), [make_image(60, 80, seed) for seed in range(14)]
+    anew = look(detector, images)(range(10), [str(place) for place in range(10)], 1)
+    taught = remember(detector, images[:10], target_false_reject_rate=0.2, review_share=0.2, seed=1)
+    assert anew.calibration == taught.calibration and not anew.calibration.by_turns
+    scores = [one.raw_score for one in taught.predict(images[10:]) if isinstance(one, Prediction)]
+    assert anew.raw_scores(range(10, 14)) == pytest.approx(scores)

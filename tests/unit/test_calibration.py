@@ -15,6 +15,7 @@ from workers.detectors.calibration import (
     observed_interval,
     parts_needed,
     percentile,
+    promised,
     score_of,
 )
 
@@ -85,6 +86,18 @@ def test_images_of_one_part_do_not_count_as_parts() -> None:
 def test_a_group_for_each_image_changes_nothing() -> None:
     scores = np.random.default_rng(4).normal(size=60).tolist()
     assert calibrate(scores, 0.1, 0.05, [str(number) for number in range(60)]) == calibrate(scores, 0.1, 0.05)
+
+
+def test_the_promise_is_flat_where_it_is_exact_and_says_so_where_it_is_not() -> None:
+    once, turned = (calibrate(range(100), 0.05, 0.05, by_turns=by_turns) for by_turns in (False, True))
+    assert promised(once) == (
+        "at most 0.05 of good parts are rejected on average, 0.0164 to 0.0993 with 95% confidence; calibrated on 100 "
+        "held-out good ones"
+    )
+    assert promised(turned) == (
+        "about 0.05 of good parts are rejected on average, 0.0164 to 0.0993 with 95% confidence; calibrated on 100 "
+        "good ones, held out by turns: the model that judges knows them all, so this is near, not exact"
+    )
 
 
 def test_the_percentile_is_the_share_of_known_good_parts_that_score_lower() -> None:

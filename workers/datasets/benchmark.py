@@ -9,10 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from workers.datasets import image_metrics
-from workers.datasets.folds import group_of
 from workers.datasets.judging import Judgement, Trial
 from workers.datasets.pixel_metrics import Levels, PixelCounts, count_pixels
-from workers.datasets.resampling import resampled
 from workers.datasets.sample import GOOD, Dataset
 from workers.datasets.truth import defect_mask
 
@@ -20,7 +18,11 @@ Report = dict[str, Any]
 
 
 def figures(dataset: Dataset, trial: Trial) -> Report:
-    """One JSON object; rates and areas in [0, 1], pixel figures None when no defect's place is known."""
+    """One JSON object; rates and areas in [0, 1], pixel figures None when no defect's place is known.
+
+    calibrated: whether the threshold was set on known-good parts; else the decisions are those at 0.5, and nothing is
+    promised about them.
+    """
     calibration, threshold = trial.detector.calibration, trial.detector.ng_threshold
     scores, is_anomaly = scores_of(trial.judgements), truth_of(trial.judgements)
     rejected = scores >= threshold
@@ -32,24 +34,16 @@ def figures(dataset: Dataset, trial: Trial) -> Report:
         "anomalies": int(is_anomaly.sum()),
         **image_metrics.ranking(is_anomaly, scores),
         **image_metrics.decision(is_anomaly, rejected),
+        "calibrated": bool(calibration.good_raw_scores),
+        "threshold": threshold,
         "false_reject_interval": list(calibration.false_reject_interval),
         "false_reject_interval_observed": image_metrics.observed(is_anomaly, rejected),
-        "false_rejects_resampled": resampled(calibration, good_parts(trial.judgements)),
         "pixel_auroc": pixels.auroc(),
         "aupro": pixels.aupro(),
         "classes": classes(trial.judgements, threshold, counts),
         "images_per_second": trial.images_per_second,
         "fit_seconds": trial.fit_seconds,
     }
-
-
-def good_parts(judgements: Sequence[Judgement]) -> dict[str, list[float]]:
-    """Raw scores of good images, by part."""
-    parts: dict[str, list[float]] = {}
-    for one in judgements:
-        if not one.sample.is_anomaly:
-            parts.setdefault(group_of(one.sample), []).append(one.prediction.raw_score)
-    return parts
 
 
 def classes(judgements: Sequence[Judgement], threshold: float, counts: Mapping[str, PixelCounts]) -> Report:

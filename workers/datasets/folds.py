@@ -32,6 +32,13 @@ def with_split(dataset: Dataset, seed: int) -> Dataset:
     return Dataset(dataset.root, tuple(samples))
 
 
+def all_to_judge(dataset: Dataset) -> Dataset:
+    """As it is when it says which images to learn from; else nothing is learned from any."""
+    if any(sample.split is not None for sample in dataset.samples):
+        return dataset
+    return Dataset(dataset.root, tuple(replace(one, split="test") for one in dataset.samples))
+
+
 def folds(samples: Sequence[Sample], count: int, seed: int) -> list[tuple[list[int], list[int]]]:
     """Places to learn from and places to judge, `count` times; each is judged once, the classes are spread evenly."""
     groups = [group_of(sample) for sample in samples]

@@ -14,6 +14,7 @@ from workers.datasets.folds import group_of
 from workers.datasets.sample import Dataset, Sample
 from workers.datasets.truth import pixels
 from workers.detectors import registry
+from workers.detectors.anomalyclip_detector import AnomalyCLIPDetector
 from workers.detectors.detector import Detector, Image, Prediction
 from workers.detectors.registry import Weights
 
@@ -31,6 +32,13 @@ class Teaching:
     seed: int = 0
     weights: Weights | None = None
     """Those the detector stands on, where it brings none of its own."""
+    zero_shot: bool = False
+    """Nothing is learned, whatever known-good images there are; anomalyclip alone can."""
+
+    @property
+    def needs_good(self) -> bool:
+        """Whether there must be known-good images to learn from."""
+        return self.detector != AnomalyCLIPDetector.name
 
 
 @dataclass(frozen=True)
@@ -52,19 +60,23 @@ class Trial:
     """From file to score, an image on each thread."""
 
 
-def parts_to_teach_and_judge(dataset: Dataset) -> tuple[list[Sample], list[Sample]]:
-    """The good samples of train, and the labelled ones of test; DatasetInvalid when there is nothing to tell apart."""
+def parts_to_teach_and_judge(dataset: Dataset, *, needs_good: bool = True) -> tuple[list[Sample], list[Sample]]:
+    """The good samples of train, and the labelled ones of test; DatasetInvalid when there is nothing to tell apart.
+
+    needs_good: there must be some in train.
+    """
     taught = dataset.chosen("train", is_anomaly=False)
     good, defective = (dataset.chosen("test", is_anomaly=is_anomaly) for is_anomaly in (False, True))
     for found, what in ((taught, "good images in train"), (good, "good images in test"), (defective, "anomalies")):
-        if not found:
+        if not found and (needs_good or found is not taught):
             raise DatasetInvalid(dataset.root, what, given="none", allowed="at least one")
     return taught, sorted(good + defective, key=lambda sample: sample.path)
 
 
 def attempt(dataset: Dataset, teaching: Teaching, progress: Progress) -> Trial:
-    """Teach on train/good and judge test."""
-    taught, judged = parts_to_teach_and_judge(dataset)
+    """Teach on train/good, unless zero-shot, and judge test."""
+    taught, judged = parts_to_teach_and_judge(dataset, needs_good=teaching.needs_good)
+    taught = [] if teaching.zero_shot else taught
     started = time.perf_counter()
     detector = registry.teach(
         teaching.detector,

@@ -71,7 +71,26 @@ def remember(
 
     The features of all images are in memory until the end, 4 MB an image for ViT-L/14 at 518 pixels.
     """
-    features = list(watched(images, detector, progress))
+    return remember_features(
+        detector,
+        list(watched(images, detector, progress)),
+        target_false_reject_rate=target_false_reject_rate,
+        review_share=review_share,
+        seed=seed,
+        groups=groups,
+    )
+
+
+def remember_features(
+    detector: AnomalyCLIPDetector,
+    features: Sequence[ImageFeatures],
+    *,
+    target_false_reject_rate: float,
+    review_share: float,
+    seed: int,
+    groups: Sequence[str] | None = None,
+) -> AnomalyCLIPDetector:
+    """As `remember`, from features that were kept, of one image each."""
     if not features:
         return detector
     division = divide(

@@ -7,7 +7,8 @@ exact where one model scores both.
 Barber, Candes, Ramdas, Tibshirani, "Predictive inference with the jackknife+", Annals of Statistics 2021: where parts
 are held out by turns, each scored by a model of the other folds and the parts to come by a model of all, it holds as
 far as a fold more or less hardly changes a score. Without that there is no guarantee: who knows more parts finds those
-to come rather less odd, and then fewer are rejected than was said. How well it holds is measured (workers/datasets).
+to come rather less odd, and then fewer are rejected than was said. How well it holds is measured
+(workers/datasets/resampling.py).
 
 Lee, Barber, Willett, "Distribution-free inference with hierarchical data", 2023: where a part was held out with several
 images, they share its weight of one, and the threshold is where the weights reach k. An image of a part to come is then
@@ -29,6 +30,7 @@ from workers.detectors.detector import Calibration
 
 CONFIDENCE = 0.95
 TO_COME_CONFIDENCE = 0.99  # of counts: kept in 95 of 100 lots at least, bad luck among the hundred included
+BY_TURNS = "held out by turns: the model that judges knows them all, so this is near, not exact"
 SMALLEST_SPREAD = 1e-6  # of the threshold; a camera that shows one picture gives held-out scores without a spread
 
 
@@ -49,10 +51,13 @@ def calibrate(
     target_false_reject_rate: float,
     review_share: float,
     groups: Sequence[str] | None = None,
+    *,
+    by_turns: bool = False,
 ) -> Calibration:
     """Thresholds that reject the target share of good parts, and send the review share of them to an operator.
 
     groups: one for each score; images of one part have the same. Without them each score is of a part of its own.
+    by_turns: the scores are not all by the model that judges, see `Calibration`.
     """
     order = np.argsort(good_raw_scores, kind="stable")
     scores = np.asarray(good_raw_scores, dtype=np.float64)[order]
@@ -71,6 +76,7 @@ def calibrate(
         raw_ok_threshold=raw_ok_threshold,
         false_reject_interval=false_reject_interval(count, rank),
         good_parts=() if count == len(scores) else tuple(numbers.tolist()),
+        by_turns=by_turns,
     )
 
 
@@ -121,15 +127,17 @@ def spread(calibration: Calibration) -> float:
 
 
 def promised(calibration: Calibration) -> str:
-    """What may be said of false rejects, in a sentence."""
+    """What may be said of false rejects, in a sentence; flatly only where it holds exactly."""
     if not calibration.good_raw_scores:
         return "zero-shot, no known-good part seen: nothing is promised about false rejects"
     target, parts = calibration.target_false_reject_rate, held_out_parts(calibration)
     low, high = calibration.false_reject_interval
-    return (
-        f"at most {target:.3g} of good parts are rejected on average, {low:.3g} to {high:.3g} with {CONFIDENCE:.0%} "
-        f"confidence; calibrated on {parts} held-out good ones"
+    said = (
+        f"{target:.3g} of good parts are rejected on average, {low:.3g} to {high:.3g} with {CONFIDENCE:.0%} confidence"
     )
+    if not calibration.by_turns:
+        return f"at most {said}; calibrated on {parts} held-out good ones"
+    return f"about {said}; calibrated on {parts} good ones, {BY_TURNS}"
 
 
 def held_out_parts(calibration: Calibration) -> int:

@@ -37,6 +37,8 @@ class Calibration:
 
     Raw scores are sorted. A part is NG at or above raw_threshold and OK below raw_ok_threshold; the false-reject rate
     of parts to come lies in false_reject_interval with 95 % confidence, whatever the distribution of their scores.
+    That is exact where one model scored the held-out parts and scores those to come; by_turns, it is nearly so: each
+    held-out part was scored by a model without it, and the one that judges parts to come learned from all.
     Where a part was held out with several images, good_parts numbers the part of each score; () is one image a part.
     """
 
@@ -48,6 +50,7 @@ class Calibration:
     raw_ok_threshold: float
     false_reject_interval: tuple[float, float]
     good_parts: tuple[int, ...] = ()
+    by_turns: bool = False
 
 
 class Detector(Protocol):

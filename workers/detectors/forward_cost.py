@@ -5,21 +5,36 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Final
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final, TypeVar
 
 import numpy as np
 import torch
 from open_clip.transformer import QuickGELU, VisionTransformer
 from torch import nn
 
-from workers.detectors import clip_catalogue, patchcore, patchcore_teaching
-from workers.detectors.anomalyclip import AnomalyCLIP, AnomalyCLIPConfig
-from workers.detectors.detector import Image
+from workers.detectors import clip_catalogue, patchcore_teaching
+from workers.detectors.anomalyclip import AnomalyCLIP, AnomalyCLIPConfig, unit_length
+from workers.detectors.anomalyclip_detector import AnomalyCLIPDetector, ClipFile, Learned
+from workers.detectors.backbone import Backbone
+from workers.detectors.detector import Detector, Image
+from workers.detectors.efficientnet_lite import build
+from workers.detectors.good_patches import MOST_REMEMBERED, GoodPatches
+from workers.detectors.labelled import Labelled
+from workers.detectors.patchcore import PatchCore, PatchCoreConfiguration
+from workers.detectors.supervised import SupervisedDetector
+from workers.detectors.supervised_training import beneath, fit
+from workers.detectors.tail import Tails, parted
+from workers.detectors.tail_configuration import TailConfiguration
+from workers.detectors.tail_training import begun
 
 CLIP_SHAPES: Final = ("ViT-B-32", "ViT-B-16")
 ROUNDS: Final = 20
 TAUGHT: Final = 40  # noise images; with them PatchCore's bank has its full size
+LABELLED: Final = 20  # noise images, every other one with a painted defect
+
+Filled = TypeVar("Filled", bound=nn.Module)
 
 
 @dataclass(frozen=True)
@@ -33,22 +48,62 @@ class ForwardCost:
 
 def measure_all(rounds: int = ROUNDS) -> dict[str, ForwardCost]:
     """Each detector, one image at a time. The weights of CLIP's shapes are noise, and no score is given out."""
-    costs = {"patchcore": measure_patchcore(rounds)}
+    base = patchcore_of_noise()
+    costs = {"patchcore": measure_on_frames(base, base.eye.backbone, rounds)}
+    for name, detector in (("supervised", supervised_of_noise(base)), ("supervised, tail", tailed(base))):
+        costs[name] = measure_on_frames(detector, base.eye.backbone, rounds)
     for shape in CLIP_SHAPES:
         costs[f"anomalyclip {shape}"] = measure_anomalyclip(configuration(shape), rounds=rounds)
+        costs[f"anomalyclip {shape}, memory"] = measure_remembering(configuration(shape), rounds=rounds)
     return costs
 
 
-def measure_patchcore(rounds: int, image_size: int = patchcore.PatchCoreConfiguration.image_size) -> ForwardCost:
+def measure_on_frames(detector: Detector, backbone: Backbone, rounds: int) -> ForwardCost:
     """From decoded image to prediction, against the backbone's features of the same image."""
-    taught = patchcore.PatchCoreConfiguration(image_size=image_size)
-    detector = patchcore_teaching.teach((noise(number, image_size) for number in range(TAUGHT)), configuration=taught)
-    image = noise(TAUGHT, image_size)
-    return alternate(lambda: detector.eye.backbone.features(image), lambda: detector.predict([image]), rounds)
+    image = noise(TAUGHT, detector.image_size)
+    return alternate(lambda: backbone.features(image), lambda: detector.predict([image]), rounds)
+
+
+def patchcore_of_noise(image_size: int = PatchCoreConfiguration.image_size) -> PatchCore:
+    frames = (noise(number, image_size) for number in range(TAUGHT))
+    return patchcore_teaching.teach(frames, configuration=PatchCoreConfiguration(image_size=image_size))
+
+
+def supervised_of_noise(base: PatchCore) -> SupervisedDetector:
+    """With all members of the head and a summary, from painted labels; one step of training makes them no cheaper."""
+    side = base.image_size
+    labels = [painted(TAUGHT + 1 + number, side, is_anomaly=bool(number % 2)) for number in range(LABELLED)]
+    return fit(base, labels, configuration=replace(beneath(base), epochs=1, least_steps=1))
+
+
+def tailed(base: PatchCore) -> SupervisedDetector:
+    """With all members of a tail as well, which are not fine-tuned: that changes weights, not what they cost."""
+    below, configuration = supervised_of_noise(base), TailConfiguration()
+    entry, _ = parted(build())
+    tails = Tails(entry, [begun(configuration).eval() for _ in range(configuration.folds)]).requires_grad_(False)
+    return SupervisedDetector(
+        base,
+        below.head,
+        below.machine,
+        below.configuration,
+        replace(below.learned, fusion=replace(below.learned.fusion, tail_weight=1.0)),
+        below.calibration,
+        below.created_at,
+        below.looker,
+        tails.eval(),
+    )
 
 
 def noise(number: int, side: int) -> Image:
     return np.random.default_rng(number).integers(0, 256, (side, side, 3), dtype=np.uint8)
+
+
+def painted(number: int, side: int, *, is_anomaly: bool) -> Labelled:
+    """Noise, and where it is an anomaly a black square in the middle."""
+    image, third = noise(number, side), side // 3
+    if is_anomaly:
+        image[third:-third, third:-third] = 0
+    return Labelled(image, is_anomaly)
 
 
 def configuration(shape: str) -> AnomalyCLIPConfig:
@@ -84,6 +139,17 @@ def measure_anomalyclip(config: AnomalyCLIPConfig, batch_size: int = 1, rounds: 
         return alternate(lambda: bare(images), lambda: model(images, text), rounds)
 
 
+def measure_remembering(config: AnomalyCLIPConfig, batch_size: int = 1, rounds: int = ROUNDS) -> ForwardCost:
+    """With a full memory of good patches, against the same tower."""
+    model, bare = _fill(AnomalyCLIP(config)), _fill(build_bare_tower(config))
+    good = [torch.randn(MOST_REMEMBERED, config.embedding_width) for _ in config.features_list]
+    learned = Learned(memory=GoodPatches([unit_length(block) for block in good]))
+    detector = AnomalyCLIPDetector(model, ClipFile("noise", Path()), learned)
+    images = torch.randn(batch_size, 3, config.image_size, config.image_size)
+    with torch.inference_mode():
+        return alternate(lambda: bare(images), lambda: detector.judge(model.encode_image(images)), rounds)
+
+
 def alternate(bare: Callable[[], object], detector: Callable[[], object], rounds: int) -> ForwardCost:
     """Time both by turns, after two calls that pay for what is made once."""
     for _ in range(2):
@@ -109,10 +175,12 @@ def build_bare_tower(config: AnomalyCLIPConfig) -> nn.Module:
     return tower.eval()
 
 
-def _fill(model: nn.Module) -> nn.Module:
+def _fill(model: Filled) -> Filled:
     with torch.no_grad():
         for parameter in model.parameters():
             nn.init.normal_(parameter, std=0.02)
+        for buffer in model.buffers():
+            buffer.zero_()
     return model.eval()
 
 

@@ -113,7 +113,9 @@ def teach_patches(
             scores |= found
             heard.done += 1
     raw_scores = [scores[place] for place in range(len(frames))]
-    calibration = calibrate(raw_scores, configuration.target_false_reject_rate, configuration.review_share, groups)
+    calibration = calibrate(
+        raw_scores, configuration.target_false_reject_rate, configuration.review_share, groups, by_turns=True
+    )
     created_at = datetime.now(UTC).isoformat(timespec="seconds")
     return Taught(PatchCore(configuration, tensors.result(), calibration, created_at, eye), raw_scores)
 

@@ -240,7 +240,10 @@ def calibrated(fusion: Fusion, base: Detector, raw: Floats, truth: Truth, parts:
     else:
         scores = np.array([score_of(below, score) for score in below.good_raw_scores])
         good, good_parts = fusion.raw(scores, 0.0, 0.0), [str(part) for part in below.good_parts]
-    return calibrate(good.tolist(), below.target_false_reject_rate, below.review_share, good_parts or None)
+    by_turns = fusion.hears_labels or below.by_turns
+    return calibrate(
+        good.tolist(), below.target_false_reject_rate, below.review_share, good_parts or None, by_turns=by_turns
+    )
 
 
 def best_f1_threshold(raw: Floats, weights: Floats) -> float:

@@ -43,6 +43,12 @@ def detection(
     labels: Annotated[
         int | None, typer.Option(min=0, help="With so many labels too, in 5 folds by group; 0: with all there are.")
     ] = None,
+    ask: Annotated[
+        bool, typer.Option("--ask", help="With --labels: those it is least sure of; else they are drawn at random.")
+    ] = False,
+    draws: Annotated[
+        int | None, typer.Option(min=1, help="With --labels: how many times the 5 folds are drawn; else 3.")
+    ] = None,
     fine_tune_from: Annotated[
         int | None, typer.Option(min=0, help="With --labels: as the recipe's retrain.fine_tune_from, instead of it.")
     ] = None,
@@ -66,6 +72,8 @@ def detection(
     from workers.datasets.resampling import resampled_on
     from workers.detectors.tail_configuration import TailConfiguration
 
+    if ask and not labels:
+        raise typer.BadParameter("goes with --labels, 1 or more", param_hint="--ask")
     if peer:
         require_anomalib()
     if zero_shot and detector != "anomalyclip":
@@ -99,7 +107,9 @@ def detection(
         if labels is not None:
             least = recipe.retrain.fine_tune_from if fine_tune_from is None else fine_tune_from
             tail = TailConfiguration(least_labels=least)
-            report["with_labels"] = labelled_trial(dataset, teaching, labels or None, status.update, tail)
+            report["with_labels"] = labelled_trial(
+                dataset, teaching, labels or None, status.update, tail, asked=ask, count=draws
+            )
         if peer:
             theirs = measure_anomalib(dataset, teaching.image_size, seed, status.update)
             report["peer"] = theirs | {

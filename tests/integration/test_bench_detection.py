@@ -45,18 +45,24 @@ def test_models_taught_anew_are_held_to_their_own_thresholds(adline: Command, pa
     assert found["inside"] == 3 and found["inside_95"] <= 3 and found["false_reject_rate"] < 0.5
 
 
+@pytest.mark.parametrize("how", [(), ("--ask", "--draws", "1")])
 def test_with_labels_the_figures_of_folds_by_group_are_added(
-    adline: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    adline: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: tuple[str, ...]
 ) -> None:
     monkeypatch.setattr(labelled_trial, "FOLDS", 2)
     monkeypatch.setattr(labelled_trial, "SEEDS", 1)
     monkeypatch.setattr(labelled_trial, "HEAD", HeadConfiguration(image_size=96, folds=2, members=2, width=8, epochs=4))
     data = write_painted(tmp_path / "painted", taught=60)
-    asked = ("--labels", "20", "--false-reject-rate", "0.3", "--json")
+    asked = ("--labels", "20", "--false-reject-rate", "0.3", "--json", *how)
     assert adline("bench", "detection", "--data", str(data), *asked) == 0
     found = json.loads(adline.out)["with_labels"]
-    assert found["labels"] == 20 and found["folds"] == 2 and found["seeds"] == [0]
+    assert found["labels"] == 20 and found["asked"] == bool(how) and found["folds"] == 2 and found["seeds"] == [0]
     assert found["mean"]["image_auroc"] > 0.9 and found["spread"]["image_auroc"] < 0.1
+
+
+def test_labels_can_only_be_asked_for_when_there_are_some(adline: Command, painted: Path) -> None:
+    assert adline("bench", "detection", "--data", str(painted), "--ask") == 2
+    assert "goes with --labels, 1 or more" in adline.err
 
 
 def test_the_page_holds_its_pictures_and_fetches_nothing(adline: Command, painted: Path) -> None:

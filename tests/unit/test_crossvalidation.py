@@ -7,7 +7,7 @@ import torch
 
 from tests.painted import good_part
 from tests.unit.painted_parts import labelled_parts
-from workers.datasets.crossvalidation import all_known, cross_validate, some_known
+from workers.datasets.crossvalidation import all_known, answer, cross_validate, some_known, unsure_of
 from workers.detectors.detector import Detector
 from workers.detectors.head_configuration import HeadConfiguration
 from workers.detectors.labelled import Labelled
@@ -70,3 +70,13 @@ def test_when_every_label_is_told_all_good_parts_teach() -> None:
     assert learn(everything, 0).learned.evidence["good"] == sum(not one.is_anomaly for one in PARTS)
     found = cross_validate(PARTS, GROUPS, learn, count=2, seeds=(0,))
     assert found.mean()["image_auroc"] > 0.7
+
+
+def test_those_asked_about_are_among_the_nearest_to_the_ok_threshold() -> None:
+    torch.set_num_threads(1)
+    base = Watched()([Labelled(good_part(number), False) for number in range(100, 140)], GROUPS[:40], 0)
+    places = list(range(len(PARTS)))[1::2]
+    chosen = unsure_of(base, PARTS, places, 5)
+    away = {place: abs(answer(base, PARTS[place]).anomaly_score - base.ok_threshold) for place in places}
+    assert len(set(chosen)) == 5
+    assert set(chosen) <= set(sorted(places, key=away.__getitem__)[:15])

@@ -11,6 +11,7 @@ from storage.errors import InspectionFailed, TeachingFailed
 from workers.datasets.image_metrics import decision, ranking
 from workers.datasets.pixel_metrics import Levels, PixelCounts, count_pixels
 from workers.detectors import supervised_teaching
+from workers.detectors.asking import ask
 from workers.detectors.detector import Detector, Prediction
 from workers.detectors.frame_features import Look, Looker
 from workers.detectors.fusion_training import folds, numbered
@@ -97,12 +98,14 @@ def some_known(
     labels: int | None = None,
     configuration: HeadConfiguration | None = None,
     tail: TailConfiguration | None = None,
+    *,
+    asked: bool = False,
 ) -> Learn:
-    """Half of the good groups teach the one-class detector; of the other images at most `labels`, drawn at random, and
-    the taught ones teach the head."""
+    """Half of the good groups teach the one-class detector; of the other images at most `labels`, drawn at random or
+    asked for because that detector is unsure of them, and the taught ones teach the head."""
 
     def learn(places: Sequence[int], seed: int) -> SupervisedDetector:
-        return taught(labelled, groups, places, teach, labels, configuration, tail, seed)
+        return taught(labelled, groups, places, teach, labels, configuration, tail, seed, asked)
 
     return learn
 
@@ -116,17 +119,26 @@ def taught(
     configuration: HeadConfiguration | None,
     tail: TailConfiguration | None,
     seed: int,
+    asked: bool,
 ) -> SupervisedDetector:
     draw = np.random.default_rng(seed)
     known = known_good(labelled, groups, places, draw)
     base = teach([labelled[place] for place in known], [groups[place] for place in known], seed)
     others = [place for place in places if place not in set(known)]
-    if labels is not None:
+    if labels is not None and asked:
+        others = unsure_of(base, labelled, others, labels)
+    elif labels is not None:
         others = draw.permutation(others)[:labels].tolist()
     images = [replace(labelled[place], is_taught=True) for place in known] + [labelled[place] for place in others]
     parts = [groups[place] for place in (*known, *others)]
     rate = float(np.mean([labelled[place].is_anomaly for place in places]))
     return fit(base, images, groups=parts, anomaly_rate=rate, configuration=configuration, tail=tail, seed=seed)
+
+
+def unsure_of(base: Detector, labelled: Sequence[Labelled], places: Sequence[int], count: int) -> list[int]:
+    """About the OK threshold: there the good ones and the defective ones are that look alike to it."""
+    predictions = [answer(base, labelled[place]) for place in places]
+    return [places[chosen] for chosen in ask(predictions, count, threshold=base.ok_threshold)]
 
 
 def known_good(

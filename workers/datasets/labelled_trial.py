@@ -26,7 +26,14 @@ HEAD: Final[HeadConfiguration | None] = None
 
 
 def labelled_trial(
-    dataset: Dataset, teaching: Teaching, labels: int | None, progress: Progress, tail: TailConfiguration | None = None
+    dataset: Dataset,
+    teaching: Teaching,
+    labels: int | None,
+    progress: Progress,
+    tail: TailConfiguration | None = None,
+    *,
+    asked: bool = False,
+    count: int | None = None,
 ) -> dict[str, Any]:
     """Means over folds and seeds, and their standard deviations; the data set's own split plays no part.
 
@@ -60,10 +67,11 @@ def labelled_trial(
         )
         learn = all_known(images, groups, base, HEAD, tail)
     else:
-        learn = some_known(images, groups, teach, labels, HEAD, tail)
-    seeds = range(teaching.seed, teaching.seed + SEEDS)
+        learn = some_known(images, groups, teach, labels, HEAD, tail, asked=asked)
+    seeds = range(teaching.seed, teaching.seed + (count or SEEDS))
     found = cross_validate(images, groups, learn, count=FOLDS, seeds=seeds, progress=progress)
-    return {"labels": labels, "folds": FOLDS, "seeds": list(seeds), "mean": found.mean(), "spread": found.spread()}
+    told = {"labels": labels, "asked": asked, "folds": FOLDS, "seeds": list(seeds)}
+    return told | {"mean": found.mean(), "spread": found.spread()}
 
 
 def labelled(dataset: Dataset, sample: Sample) -> Labelled:

@@ -149,10 +149,11 @@ def refuse_strangers(settings: Settings) -> None:
 def demo_settings(settings: Settings) -> dict[str, Any]:
     """What the demo line is told beside its own settings: a fair draw of its parts is decided, and learned from.
 
-    Fewer cells than usual are taught: the camera shows the others, and the pool needs good ones, too.
+    Fewer cells than usual are taught: the camera shows the others, and the pool needs good ones, too. The experts are
+    believed, also where their label is unlike those of similar cells.
     """
-    asked = {"sample_rate": 0.7, "ng_sample_rate": 0.7, "teach.count": 300}
-    retrain = {"retrain.after_labels": 400, "retrain.test_share": 0.22}
+    asked = {"sample_rate": 0.9, "ng_sample_rate": 0.9, "teach.count": 120}
+    retrain = {"retrain.after_labels": 550, "retrain.test_share": 0.22, "retrain.doubt": 0.1}
     return {
         f"recipes.{name}.{key}": value for name in settings.used_recipes for key, value in (asked | retrain).items()
     }

@@ -94,6 +94,13 @@ class Retrain(Section):
         description="Of the newly decided parts, drawn whatever their verdict, the share that joins the protected "
         "pool: models are judged on it and never learn from it.",
     )
+    doubt: Real = Field(
+        default=0.35,
+        ge=0,
+        lt=0.5,
+        description="A label is not learned from, and listed for an engineer, when images like it give it less than "
+        "this probability. Lower where those who decide are sure to be right: what only they see must be learned.",
+    )
     on_drift: bool = Field(
         default=False,
         description="When the scores drift from the champion's reference, and the camera is not why.",

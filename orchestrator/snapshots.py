@@ -65,7 +65,7 @@ def take(
             name=name,
             progress=progress,
             seed=settings.seed if seed is None else seed,
-            policy=Policy(test_share=settings.retrain.test_share),
+            policy=Policy(test_share=settings.retrain.test_share, doubt=settings.retrain.doubt),
             maximum_megapixels=loaded.settings.images.maximum_megapixels,
         )
         return shown(found)

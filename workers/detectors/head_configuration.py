@@ -16,9 +16,10 @@ class HeadConfiguration:
     local_contrast: bool = True
     """As the one-class detector looks: then the backbone runs once for both."""
     folds: int = 5
-    """Of the labelled parts: each is held out of one member's training, whose word on it is believed."""
-    members: int = 7
-    """Heads, whose mean is what the detector says; those beyond the folds learn from all parts."""
+    """Of the labelled parts: each is held out of one member's training in each round, whose word on it is believed."""
+    members: int = 10
+    """Heads, whose mean is what the detector says: one for each fold, in as many rounds of other folds as there are
+    members for; those beyond learn from all parts."""
     width: int = 32
     worst_share: float = 0.05
     """Of the patches: their mean is the image's logit."""
@@ -35,6 +36,10 @@ class HeadConfiguration:
     @property
     def look(self) -> Look:
         return Look(self.image_size, self.local_contrast)
+
+    @property
+    def rounds(self) -> int:
+        return self.members // self.folds
 
     def __post_init__(self) -> None:
         problems = [

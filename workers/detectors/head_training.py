@@ -17,6 +17,7 @@ from workers.detectors.telling import Told
 
 WARM_UP = 0.15  # of all steps
 CHUNK = 64  # images at once where nothing is learned
+DISTURBED = 0.25  # of the steps
 
 
 def train(
@@ -28,14 +29,14 @@ def train(
     disturbed: Lessons | None = None,
     told: Told | None = None,
 ) -> Head:
-    """folds: (images,) the member that must not learn from the image, or -1 when all may.
+    """folds: (images, rounds) the fold that each image is in, in each round; -1 where all members may learn from it.
 
-    disturbed: the very images, each disturbed: every other step, by lot, learns from them.
+    disturbed: the very images, each disturbed: some steps, by lot, learn from them.
     """
     torch.manual_seed(seed)
     head = Head(configuration.members, configuration.width, configuration.worst_share, configuration.dropout)
     standardise(head, lessons.stages)
-    learns = folds[:, None] != torch.arange(configuration.members)  # (images, members)
+    learns = learners(folds, configuration)
     rarity = (1 / is_anomaly.float().mean() - 1).clamp(0.1, 10)
     count = len(is_anomaly)
     batch = min(configuration.batch_size, count)
@@ -47,7 +48,7 @@ def train(
     head.train()
     for step in range(steps):
         images = drawn(step, count, batch, seed)
-        source = disturbed if disturbed is not None and int(torch.randint(2, ())) else lessons
+        source = disturbed if disturbed is not None and float(torch.rand(())) < DISTURBED else lessons
         stages, covered = source.batch(images, MIRRORINGS[int(torch.randint(len(MIRRORINGS), ()))])
         logits = head(stages)
         truth = is_anomaly[images].float()
@@ -61,6 +62,15 @@ def train(
         if told is not None:
             told((step + 1) / steps)
     return head.eval()
+
+
+def learners(folds: Tensor, configuration: HeadConfiguration) -> Tensor:
+    """(images, members), whether the member may learn from the image; in each round a fold has a member of its own."""
+    places = torch.arange(configuration.members)
+    learns = torch.ones(len(folds), configuration.members, dtype=torch.bool)
+    for number, fold in enumerate(folds.T):
+        learns &= (places // configuration.folds != number) | (places % configuration.folds != fold[:, None])
+    return learns
 
 
 def drawn(step: int, count: int, batch: int, seed: int) -> Tensor:
@@ -110,13 +120,13 @@ def shared(losses: Tensor, learns: Tensor) -> Tensor:
     return ((losses * learns).sum(0) / learns.sum(0).clamp_min(1)).sum()
 
 
-def out_of_fold(head: Head, lessons: Lessons, folds: Tensor) -> Tensor:
-    """(images,) image logits by the member that did not learn from the image; of the others the members' mean."""
+def out_of_fold(head: Head, lessons: Lessons, folds: Tensor, configuration: HeadConfiguration) -> Tensor:
+    """(images,) image logits, the mean of the members that did not learn from the image; of the others, of all."""
     parts = []
     with torch.inference_mode():
         for start in range(0, len(folds), CHUNK):
             images = torch.arange(start, min(start + CHUNK, len(folds)))
             parts.append(head(lessons.batch(images)[0]).image)
-    logits = torch.cat(parts)  # (images, members)
-    own = logits.gather(1, folds.clamp_min(0)[:, None])[:, 0]
-    return torch.where(folds < 0, logits.mean(1), own)
+    logits, learned = torch.cat(parts), learners(folds, configuration)  # (images, members)
+    asked = ~learned | learned.all(1, keepdim=True)
+    return (logits * asked).sum(1) / asked.sum(1)

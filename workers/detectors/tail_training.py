@@ -16,6 +16,7 @@ JUDGE_FASTER = 3.0  # than the blocks: it begins from nothing
 SMOOTHING = 0.05  # of the labels: what is learned by heart is not said with more and more certainty
 CHUNK = 32  # images at once where nothing is learned
 TURNINGS = 8  # a square mirrored and turned
+DISTURBED = 0.25  # of the images; of half of them a tail learned less about plain ones (AUROC .970 instead of .977)
 
 
 def train(
@@ -28,8 +29,7 @@ def train(
 ) -> list[Tail]:
     """A tail for each fold, which did not learn from it; from images of fold -1 all do.
 
-    sources: what `entered` gave, of the images and perhaps of the same images disturbed: every other one, by lot, is
-    seen so.
+    sources: what `entered` gave, of the images and perhaps of the same images disturbed: some, by lot, are seen so.
     """
     tails = []
     for member in range(configuration.folds):
@@ -75,7 +75,7 @@ def begun(configuration: TailConfiguration) -> Tail:
 
 def turned_by_lot(sources: list[Tensor], images: Tensor) -> Tensor:
     """(B, h, w, channels), each image mirrored and turned in a way of its own."""
-    drawn = torch.randint(len(sources), (len(images),)).tolist()
+    drawn = (torch.rand(len(images)) < DISTURBED if len(sources) > 1 else torch.zeros(len(images))).long().tolist()
     ways = torch.randint(TURNINGS, (len(images),)).tolist()
     seen = [turned(sources[source][image], way) for source, image, way in zip(drawn, images, ways, strict=True)]
     return torch.stack(seen).float()

@@ -68,7 +68,7 @@ def snapshot(run: Run) -> Left:
             description=description,
             progress=run.progress,
             seed=run.row.seed,
-            policy=Policy(test_share=run.recipe["retrain"]["test_share"]),
+            policy=Policy(test_share=run.recipe["retrain"]["test_share"], doubt=run.recipe["retrain"]["doubt"]),
             maximum_megapixels=run.plan.maximum_megapixels,
         )
     run.note(snapshot=taken.name, champion=champion.id)

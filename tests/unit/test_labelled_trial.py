@@ -3,9 +3,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
+from storage.images import encode
 from tests.painted import write_painted
 from tests.unit import tiny_weights
 from workers.datasets import labelled_trial
@@ -45,3 +47,15 @@ def test_a_patchcore_on_a_clip_is_measured_on_it_when_every_label_is_told(
     found = labelled_trial.labelled_trial(dataset, teaching, None, lambda _: None, untuned)
     assert seen == [tiny_weights.CLIP] * 2
     assert found["labels"] is None and 0 <= found["mean"]["image_auroc"] <= 1
+
+
+def test_a_mask_that_marks_nothing_does_not_tell_where_a_defect_is(tmp_path: Path) -> None:
+    dataset = read(write_painted(tmp_path / "painted", taught=2, judged=2))
+    sample = next(one for one in dataset.samples if one.is_anomaly and one.mask)
+    assert sample.mask is not None
+    assert labelled_trial.labelled(dataset, sample).mask is not None
+    drawn = dataset.file(sample.mask)
+    height, width = labelled_trial.labelled(dataset, sample).image.shape[:2]
+    drawn.write_bytes(encode(np.zeros((height, width), np.uint8), "png"))
+    found = labelled_trial.labelled(dataset, sample)
+    assert found.is_anomaly and found.mask is None

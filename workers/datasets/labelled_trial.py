@@ -75,6 +75,8 @@ def labelled_trial(
 
 
 def labelled(dataset: Dataset, sample: Sample) -> Labelled:
-    """The image in full, for its mask is as large; only an anomaly whose place is known has one."""
+    """The image in full, for its mask is as large; only an anomaly whose place is known has one. A mask that marks
+    nothing does not tell it."""
     mask = defect_mask(dataset, sample) if sample.is_anomaly else None
-    return Labelled(pixels(dataset, sample.path), bool(sample.is_anomaly), mask if mask is None else np.asarray(mask))
+    known = mask is not None and bool(mask.any())
+    return Labelled(pixels(dataset, sample.path), bool(sample.is_anomaly), np.asarray(mask) if known else None)

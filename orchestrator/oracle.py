@@ -153,7 +153,7 @@ def demo_settings(settings: Settings) -> dict[str, Any]:
     believed, also where their label is unlike those of similar cells.
     """
     asked = {"sample_rate": 0.9, "ng_sample_rate": 0.9, "teach.count": 120}
-    retrain = {"retrain.after_labels": 550, "retrain.test_share": 0.22, "retrain.doubt": 0.1}
+    retrain = {"retrain.after_labels": 650, "retrain.test_share": 0.22, "retrain.doubt": 0.1}
     return {
         f"recipes.{name}.{key}": value for name in settings.used_recipes for key, value in (asked | retrain).items()
     }

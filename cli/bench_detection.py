@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 import typer
 from rich.console import Console
@@ -15,71 +16,76 @@ from orchestrator.recipe import Recipe
 from workers.detectors.weight_folder import LITE
 
 if TYPE_CHECKING:
+    from workers.datasets.judging import Teaching
     from workers.detectors.registry import Weights
 
 # Torch and scikit-learn are imported inside the command: they take seconds, and `adline --help` must not.
 
 
+Data = Annotated[Path, typer.Option(help="Folder of the data set: MVTec layout, meta.json, label CSV or COCO.")]
+DetectorName = Annotated[str | None, typer.Option(help="Which detector; else the default of a recipe.")]
+Backbone = Annotated[
+    str | None, typer.Option(help="CLIP weights whose visual tower patchcore sees with, MODEL:TAG; else its own.")
+]
+Layers = Annotated[
+    list[int] | None, typer.Option("--layer", min=1, help="A block of that tower to look at; give several.")
+]
+Product = Annotated[str | None, typer.Option(help="Which product, where the data set has several.")]
+Clip = Annotated[str | None, typer.Option(help="CLIP weights of anomalyclip, MODEL:TAG.")]
+Prompts = Annotated[str | None, typer.Option(help="Learned prompts of anomalyclip.")]
+Seed = Annotated[int, typer.Option(min=0, help="Makes teaching repeatable.")]
+FalseRejectRate = Annotated[
+    float | None, typer.Option(help="Of good parts, instead of a recipe's default.", min=0.001, max=0.499)
+]
+ZeroShot = Annotated[
+    bool, typer.Option("--zero-shot", help="anomalyclip learns from no image, as on day 0, and is not calibrated.")
+]
+Labels = Annotated[
+    int | None, typer.Option(min=0, help="With so many labels too, in 5 folds by group; 0: with all there are.")
+]
+Ask = Annotated[
+    bool, typer.Option("--ask", help="With --labels: those it is least sure of; else they are drawn at random.")
+]
+Draws = Annotated[int | None, typer.Option(min=1, help="With --labels: how many times the 5 folds are drawn; else 3.")]
+FineTuneFrom = Annotated[
+    int | None, typer.Option(min=0, help="With --labels: as the recipe's retrain.fine_tune_from, instead of it.")
+]
+Resamplings = Annotated[
+    int,
+    typer.Option(min=0, help="Teach anew so often from good parts drawn at random; are false rejects as promised?"),
+]
+Peer = Annotated[Literal["anomalib"] | None, typer.Option(help="Measure this library's PatchCore too.")]
+Html = Annotated[Path | None, typer.Option(help="Write curves, histograms and heat maps as one page.")]
+
+
 def detection(
-    data: Annotated[Path, typer.Option(help="Folder of the data set: MVTec layout, meta.json, label CSV or COCO.")],
-    detector: Annotated[str | None, typer.Option(help="Which detector; else the default of a recipe.")] = None,
-    backbone: Annotated[
-        str | None, typer.Option(help="CLIP weights whose visual tower patchcore sees with, MODEL:TAG; else its own.")
-    ] = None,
-    layers: Annotated[
-        list[int] | None, typer.Option("--layer", min=1, help="A block of that tower to look at; give several.")
-    ] = None,
-    product: Annotated[str | None, typer.Option(help="Which product, where the data set has several.")] = None,
-    clip: Annotated[str | None, typer.Option(help="CLIP weights of anomalyclip, MODEL:TAG.")] = None,
-    prompts: Annotated[str | None, typer.Option(help="Learned prompts of anomalyclip.")] = None,
+    data: Data,
+    detector: DetectorName = None,
+    backbone: Backbone = None,
+    layers: Layers = None,
+    product: Product = None,
+    clip: Clip = None,
+    prompts: Prompts = None,
     models: ModelsFolder = None,
-    seed: Annotated[int, typer.Option(min=0, help="Makes teaching repeatable.")] = 0,
-    false_reject_rate: Annotated[
-        float | None, typer.Option(help="Of good parts, instead of a recipe's default.", min=0.001, max=0.499)
-    ] = None,
-    zero_shot: Annotated[
-        bool, typer.Option("--zero-shot", help="anomalyclip learns from no image, as on day 0, and is not calibrated.")
-    ] = False,
-    labels: Annotated[
-        int | None, typer.Option(min=0, help="With so many labels too, in 5 folds by group; 0: with all there are.")
-    ] = None,
-    ask: Annotated[
-        bool, typer.Option("--ask", help="With --labels: those it is least sure of; else they are drawn at random.")
-    ] = False,
-    draws: Annotated[
-        int | None, typer.Option(min=1, help="With --labels: how many times the 5 folds are drawn; else 3.")
-    ] = None,
-    fine_tune_from: Annotated[
-        int | None, typer.Option(min=0, help="With --labels: as the recipe's retrain.fine_tune_from, instead of it.")
-    ] = None,
-    resamplings: Annotated[
-        int,
-        typer.Option(min=0, help="Teach anew so often from good parts drawn at random; are false rejects as promised?"),
-    ] = 0,
-    peer: Annotated[Literal["anomalib"] | None, typer.Option(help="Measure this library's PatchCore too.")] = None,
-    html: Annotated[Path | None, typer.Option(help="Write curves, histograms and heat maps as one page.")] = None,
+    seed: Seed = 0,
+    false_reject_rate: FalseRejectRate = None,
+    zero_shot: ZeroShot = False,
+    labels: Labels = None,
+    ask: Ask = False,
+    draws: Draws = None,
+    fine_tune_from: FineTuneFrom = None,
+    resamplings: Resamplings = 0,
+    peer: Peer = None,
+    html: Html = None,
     as_json: JsonOption = False,
 ) -> None:
     """Teach a detector the good images of train, let it judge test, and print the figures."""
-    from workers.datasets.benchmark import figures
-    from workers.datasets.benchmark_page import benchmark_page
-    from workers.datasets.folds import all_to_judge, one_product, with_split
-    from workers.datasets.judging import Teaching, attempt
-    from workers.datasets.labelled_trial import labelled_trial
-    from workers.datasets.leaks import leak_warnings
-    from workers.datasets.peer import measure_anomalib, require_anomalib
-    from workers.datasets.read import read
-    from workers.datasets.resampling import resampled_on
-    from workers.detectors.tail_configuration import TailConfiguration
+    from workers.datasets.judging import Teaching
+    from workers.datasets.peer import require_anomalib
 
-    if ask and not labels:
-        raise typer.BadParameter("goes with --labels, 1 or more", param_hint="--ask")
+    refuse_contradictions(detector, zero_shot, labels, ask)
     if peer:
         require_anomalib()
-    if zero_shot and detector != "anomalyclip":
-        raise typer.BadParameter(f"anomalyclip can, given {detector or 'no --detector'}", param_hint="--zero-shot")
-    if zero_shot and labels is not None:
-        raise typer.BadParameter("learns from no label: give it or --labels", param_hint="--zero-shot")
     recipe = Recipe.model_validate({"detector": detector} if detector == "anomalyclip" else {})
     teaching = Teaching(
         detector or recipe.detector,
@@ -90,36 +96,78 @@ def detection(
         standing(detector or recipe.detector, models, backbone, layers, clip, prompts),
         zero_shot,
     )
+    least = recipe.retrain.fine_tune_from if fine_tune_from is None else fine_tune_from
+    wish = None if labels is None else LabelWish(labels or None, ask, draws, least)
     console = Console(stderr=True, quiet=as_json)
     with console.status("reading") as status:
-        chosen = one_product(read(data), product)
-        dataset = all_to_judge(chosen) if zero_shot else with_split(chosen, seed)
-        warnings = [] if zero_shot else leak_warnings(dataset)
-        trial = attempt(dataset, teaching, status.update)
-        if not trial.detector.calibration.good_raw_scores:
-            warnings.append(UNCALIBRATED)
-        report = figures(dataset, trial) | {"warnings": warnings}
-        if teaching.detector == "patchcore":
-            report["backbone"] = backbone or LITE
-        if resamplings:
-            kept = resampled_on(dataset, trial.detector, resamplings, seed, status.update)
-            report["false_rejects_resampled"] = kept
-        if labels is not None:
-            least = recipe.retrain.fine_tune_from if fine_tune_from is None else fine_tune_from
-            tail = TailConfiguration(least_labels=least)
-            report["with_labels"] = labelled_trial(
-                dataset, teaching, labels or None, status.update, tail, asked=ask, count=draws
-            )
-        if peer:
-            theirs = measure_anomalib(dataset, teaching.image_size, seed, status.update)
-            report["peer"] = theirs | {
-                "images_per_second_ratio": report["images_per_second"] / theirs["images_per_second"]
-            }
-        if html is not None:
-            html.write_text(benchmark_page(dataset, trial, report), encoding="utf-8")
-    for warning in warnings:
+        report = measured(data, product, teaching, wish, resamplings, peer is not None, html, status.update)
+    if teaching.detector == "patchcore":
+        report["backbone"] = backbone or LITE
+    for warning in report["warnings"]:
         typer.echo(f"warning: {warning}", err=True)
     typer.echo(json.dumps(report) if as_json else in_words(report))
+
+
+class LabelWish(NamedTuple):
+    """What `labelled_trial` is to try."""
+
+    labels: int | None
+    asked: bool
+    draws: int | None
+    fine_tune_from: int
+
+
+def refuse_contradictions(detector: str | None, zero_shot: bool, labels: int | None, ask: bool) -> None:
+    if ask and not labels:
+        raise typer.BadParameter("goes with --labels, 1 or more", param_hint="--ask")
+    if zero_shot and detector != "anomalyclip":
+        raise typer.BadParameter(f"anomalyclip can, given {detector or 'no --detector'}", param_hint="--zero-shot")
+    if zero_shot and labels is not None:
+        raise typer.BadParameter("learns from no label: give it or --labels", param_hint="--zero-shot")
+
+
+def measured(
+    data: Path,
+    product: str | None,
+    teaching: Teaching,
+    wish: LabelWish | None,
+    resamplings: int,
+    beside_anomalib: bool,
+    html: Path | None,
+    tell: Callable[[str], None],
+) -> dict[str, Any]:
+    """All figures that are asked for, and the page."""
+    from workers.datasets.benchmark import figures
+    from workers.datasets.benchmark_page import benchmark_page
+    from workers.datasets.folds import all_to_judge, one_product, with_split
+    from workers.datasets.judging import attempt
+    from workers.datasets.labelled_trial import labelled_trial
+    from workers.datasets.leaks import leak_warnings
+    from workers.datasets.peer import measure_anomalib
+    from workers.datasets.read import read
+    from workers.datasets.resampling import resampled_on
+    from workers.detectors.tail_configuration import TailConfiguration
+
+    chosen = one_product(read(data), product)
+    dataset = all_to_judge(chosen) if teaching.zero_shot else with_split(chosen, teaching.seed)
+    warnings = [] if teaching.zero_shot else leak_warnings(dataset)
+    trial = attempt(dataset, teaching, tell)
+    if not trial.detector.calibration.good_raw_scores:
+        warnings.append(UNCALIBRATED)
+    report = figures(dataset, trial) | {"warnings": warnings}
+    if resamplings:
+        report["false_rejects_resampled"] = resampled_on(dataset, trial.detector, resamplings, teaching.seed, tell)
+    if wish is not None:
+        tail = TailConfiguration(least_labels=wish.fine_tune_from)
+        asked, draws = wish.asked, wish.draws
+        report["with_labels"] = labelled_trial(dataset, teaching, wish.labels, tell, tail, asked=asked, count=draws)
+    if beside_anomalib:
+        theirs = measure_anomalib(dataset, teaching.image_size, teaching.seed, tell)
+        ratio = report["images_per_second"] / theirs["images_per_second"]
+        report["peer"] = theirs | {"images_per_second_ratio": ratio}
+    if html is not None:
+        html.write_text(benchmark_page(dataset, trial, report), encoding="utf-8")
+    return report
 
 
 UNCALIBRATED = "no known-good part was learned from: decisions are those at 0.5, where nothing is promised"

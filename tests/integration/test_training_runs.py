@@ -8,7 +8,6 @@ import time
 from pathlib import Path
 from uuid import UUID
 
-import psutil
 import psycopg2.errors
 import pytest
 from sqlalchemy import text
@@ -25,8 +24,6 @@ from tests.facts import RECIPE, Plant
 from tests.integration.school import LABELS, School
 from tests.integration.test_queue import NORMAL
 from tests.integration.test_snapshots import MARKED, texture
-
-CANCELLED_WITHIN = 3.0  # seconds of the processor: on a machine that does other things it may wait long for them
 
 
 @pytest.fixture
@@ -199,26 +196,18 @@ def test_a_run_is_cancelled_while_it_learns(school: School) -> None:
     school.recipe["retrain"] = school.recipe["retrain"] | {"fine_tune_from": 5}
     school.teach()
     school.label(range(LABELS))
-    run_id, before = school.ask(), of_children()
+    run_id = school.ask()
     with school.training() as trainer:
         while not learning(school.run(run_id)):
             assert trainer.ended() is None, (school.home / "trainer.log").read_text()
             time.sleep(0.05)
         with school.database.begin() as session:
             training_runs.cancel(session, run_id, "eve")
-        asked = psutil.Process(trainer.pid).cpu_times()
         assert school.ended(trainer) == 0
-    took = of_children() - before - asked.user - asked.system
     ended = school.run(run_id)
     assert (ended.state, ended.phase, ended.cancel_asked_by) == (RunState.CANCELLED, Phase.FIT, "eve")
-    assert took < CANCELLED_WITHIN
+    assert 0 < ended.progress < 1, "it did not learn all before it looked whether it was to go on"
     assert school.models() == {row.id for row in school.versions()}
-
-
-def of_children() -> float:
-    """Processor seconds of the processes that were started here and have ended."""
-    spent = os.times()
-    return spent.children_user + spent.children_system
 
 
 def learning(run: TrainingRun) -> bool:

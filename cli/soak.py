@@ -25,7 +25,8 @@ def soak(
     keep: Annotated[Path | None, typer.Option(help="Folder for records and logs, kept; else a temporary one.")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Prove that nothing is lost: a line of its own, killed again and again. Exit code 1 when a part is lost."""
+    """Prove that nothing is lost: a line of its own, killed again and again. Exit code 1 when a part is lost,
+    or when the parts were through before all kills were done."""
     from orchestrator.soak import soak as run  # Ray: only for a line that runs
 
     loaded = load_settings(config, os.environ)
@@ -37,7 +38,7 @@ def soak(
             with console.status("starting") as status:
                 report = run(replace(loaded, home=home), parts, kills, seed, status.update)
     typer.echo(json.dumps(report) if as_json else in_words(report))
-    if report["lost"] or report["duplicated"]:
+    if report["lost"] or report["duplicated"] or report["kills_not_done"]:
         raise typer.Exit(1)
 
 

@@ -27,7 +27,8 @@ def row(number: int, is_anomaly: bool | None = None, look: int | None = None, **
     """Every third part is defective, and looks it; look: the number of the part whose picture it has."""
     shown = number if look is None else look
     draw = np.random.default_rng(shown)
-    embedding = draw.normal(8, 1, CHANNELS) + (2.0 * np.sign(np.arange(CHANNELS) - 16.5) if shown % 3 == 0 else 0)
+    apart = 2.0 * np.sign(np.arange(CHANNELS) - 16.5) if shown % 3 == 0 else 0
+    embedding = (draw.normal(8, 1, CHANNELS) + apart).astype(np.float32)
     told: dict[str, Any] = {
         "sha256": hashlib.sha256(str(number).encode()).hexdigest(),
         "md5": f"{number:032x}",

@@ -82,7 +82,7 @@ class Comparison:
             count = int(found[name].sum())
             yield self.no_fall(f"{name} recall", values, max(margin, ONE_PART / count), f"{count} parts")
         if len(recalls) > 1:
-            worst = [np.min([values[place] for values in recalls.values()], axis=0) for place in (0, 1)]
+            worst = [np.stack([values[place] for values in recalls.values()]).min(axis=0) for place in (0, 1)]
             fewest = min(int(among.sum()) for among in found.values())
             yield self.no_fall("worst class recall", worst, max(margin, ONE_PART / fewest), f"{len(recalls)} classes")
 

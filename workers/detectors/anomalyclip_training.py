@@ -23,6 +23,7 @@ from workers.detectors.anomalyclip_images import preprocess, preprocess_mask
 from workers.detectors.anomalyclip_losses import Losses, LossWeights
 from workers.detectors.augmentation import Augmentation
 from workers.detectors.detector import Image
+from workers.detectors.telling import Told, within
 from workers.detectors.training_checkpoint import EpochRecord
 
 CURVES_FILE, MODEL_FOLDER = "curves.png", "model"
@@ -126,9 +127,14 @@ def train(
             training_curves.draw(training_checkpoint.history(folder), folder / CURVES_FILE)
         raise
     training_curves.draw(history, folder / CURVES_FILE)
-    told = {"recipe": _plain(recipe), "samples": len(samples), "held_out": len(held_out), "final": asdict(history[-1])}
-    detector = AnomalyCLIPDetector(model, clip, Learned(training=told))
+    training = told_of(recipe, len(samples), len(held_out), history)
+    detector = AnomalyCLIPDetector(model, clip, Learned(training=training))
     return TrainingOutcome(detector, detector.save(folder / MODEL_FOLDER), tuple(history))
+
+
+def told_of(recipe: Recipe, samples: int, held_out: int, history: Sequence[EpochRecord]) -> dict[str, object]:
+    """How the prompts were learned, for the record that a model keeps."""
+    return {"recipe": _plain(recipe), "samples": samples, "held_out": held_out, "final": asdict(history[-1])}
 
 
 def learn_prompts(
@@ -138,8 +144,9 @@ def learn_prompts(
     checkpoint_folder: Path,
     held_out: Sequence[TrainingSample] = (),
     report: EpochReport = _no_report,
+    told: Told | None = None,
 ) -> list[EpochRecord]:
-    """Learn the model's prompts in place; return the history of all epochs."""
+    """Learn the model's prompts in place; return the history of all epochs. told: after each step."""
     _check(samples)
     optimiser = recipe.build_optimiser(model.prompt_learner.parameters())
     terms = {
@@ -152,10 +159,13 @@ def learn_prompts(
     batches = _Batches(model, samples, recipe)
     judged = _Batches(model, held_out, Recipe(feature_memory_bytes=recipe.feature_memory_bytes))
     for epoch in range(len(history) + 1, recipe.epochs + 1):
-        steps = [_step(model, optimiser, batch, recipe, epoch) for batch in batches.of(epoch)]
-        classification, anomaly, contrastive, total = np.average(
-            [values for values, _ in steps], axis=0, weights=[count for _, count in steps]
-        ).tolist()
+        here = within(told, (epoch - 1) / recipe.epochs, epoch / recipe.epochs)
+        values, counts = [], []
+        for batch in batches.of(epoch):
+            values.append(_step(model, optimiser, batch, recipe, epoch))
+            counts.append(len(batch.labels))
+            here(sum(counts) / len(samples))
+        classification, anomaly, contrastive, total = np.average(values, axis=0, weights=counts).tolist()
         record = EpochRecord(epoch, classification, anomaly, contrastive, total, _auroc(model, judged))
         history.append(record)
         training_checkpoint.save(checkpoint_folder, model.prompt_learner, optimiser, history, terms)
@@ -236,7 +246,7 @@ def _mask(sample: TrainingSample, size: int) -> Tensor:
 
 def _step(
     model: AnomalyCLIP, optimiser: torch.optim.Optimizer, batch: _Batch, recipe: Recipe, epoch: int
-) -> tuple[list[float], int]:
+) -> list[float]:
     losses = _losses(model, batch, recipe.weights)
     if not losses.total.isfinite():
         raise TeachingFailed(
@@ -246,7 +256,7 @@ def _step(
     losses.total.backward()  # type: ignore[no-untyped-call]  # torch has no types here
     optimiser.step()
     values = (losses.classification, losses.anomaly, losses.contrastive, losses.total)
-    return [value.item() for value in values], len(batch.labels)
+    return [value.item() for value in values]
 
 
 def _losses(model: AnomalyCLIP, batch: _Batch, weights: LossWeights) -> Losses:

@@ -39,6 +39,11 @@ class Checkpoint:
         """The model it made, before it has a place among the others."""
         return self.folder / "candidate"
 
+    @property
+    def prompts(self) -> Path:
+        """Where prompts are learned, epoch by epoch."""
+        return self.folder / ".prompts"
+
     def done(self) -> list[Phase]:
         return [phase for phase in Phase if self.file(phase).exists()]
 

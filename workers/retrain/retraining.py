@@ -26,6 +26,7 @@ from workers.detectors.supervised import SupervisedDetector
 from workers.detectors.supervised_teaching import teach
 from workers.detectors.supervised_training import refit
 from workers.detectors.tail_configuration import TailConfiguration
+from workers.retrain import prompt_lessons
 from workers.retrain.looking import Looking
 from workers.retrain.material import Material
 from workers.retrain.run import Run
@@ -58,8 +59,12 @@ def retrained(base: Detector, material: Material, recipe: Mapping[str, Any], run
             return everything_anew(base, material, run, fine_tuning(recipe))
         except TeachingFailed as error:  # too few good parts to hold some out: the memory stays as it is
             logger.info("not everything is learned anew: %s", error)
-    new = refreshing(material.good_parts(), kept_good(base, material) if both else 0, run.row.seed)
     made = []
+    if isinstance(base, AnomalyCLIPDetector) and prompts_wanted(material, recipe):
+        lessons, material = prompt_lessons.halves(material, run.row.seed)
+        base = prompt_lessons.learned_on(base, lessons, run)
+        made.append(f"prompts from {len(lessons.items)} images, nothing else from these")
+    new = refreshing(material.good_parts(), kept_good(base, material) if both else 0, run.row.seed)
     if new:
         images = [item for item in material.items if material.is_taught(item) or item.part_key in new]
         base = remembered(base, images, material, recipe, run)
@@ -80,6 +85,12 @@ def retrained(base: Detector, material: Material, recipe: Mapping[str, Any], run
 
 def fine_tuning(recipe: Mapping[str, Any]) -> TailConfiguration:
     return TailConfiguration(least_labels=recipe["retrain"]["fine_tune_from"])
+
+
+def prompts_wanted(material: Material, recipe: Mapping[str, Any]) -> bool:
+    """Half of the parts go into them; the other half must suffice for all else."""
+    counts = len(material.good_parts()), len(material.bad_parts())
+    return fine_tuning(recipe).wanted(*counts) and min(counts) >= 2 * LEAST_GROUPS_OF_A_CLASS
 
 
 def everything_anew(base: PatchCore, material: Material, run: Run, tail: TailConfiguration) -> Retrained:

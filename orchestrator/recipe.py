@@ -110,7 +110,7 @@ class Retrain(Section):
         ge=0,
         le=1_000_000,
         description="With so many good and so many defective images to learn from, the backbone's last blocks are "
-        "fine-tuned, too; 0 is never.",
+        "fine-tuned, too, and anomalyclip's prompts are learned on; 0 is never.",
     )
 
 

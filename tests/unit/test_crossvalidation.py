@@ -7,7 +7,14 @@ import torch
 
 from tests.painted import good_part
 from tests.unit.painted_parts import labelled_parts
-from workers.datasets.crossvalidation import all_known, answer, cross_validate, some_known, unsure_of
+from workers.datasets.crossvalidation import (
+    CrossValidation,
+    all_known,
+    answer,
+    cross_validate,
+    some_known,
+    unsure_of,
+)
 from workers.detectors.detector import Detector
 from workers.detectors.head_configuration import HeadConfiguration
 from workers.detectors.labelled import Labelled
@@ -60,6 +67,21 @@ def test_pixels_are_not_judged_where_a_mask_is_missing() -> None:
     learn = some_known(without, GROUPS, Watched(), labels=20, configuration=SMALL)
     found = cross_validate(without, GROUPS, learn, count=2, seeds=(0,))
     assert "pixel_auroc" not in found.mean()
+
+
+def test_one_missing_mask_leaves_the_pixels_of_the_others_to_judge() -> None:
+    torch.set_num_threads(1)
+    place = next(place for place, one in enumerate(PARTS) if one.is_anomaly)
+    parts = [*PARTS[:place], Labelled(PARTS[place].image, True), *PARTS[place + 1 :]]
+    learn = some_known(parts, GROUPS, Watched(), labels=20, configuration=SMALL)
+    found = cross_validate(parts, GROUPS, learn, count=2, seeds=(0,))
+    assert all(0 <= one["pixel_auroc"] <= 1 for one in found.folds)
+
+
+def test_a_figure_that_not_every_fold_has_is_the_mean_of_those_that_have_it() -> None:
+    found = CrossValidation([{"f1": 0.5, "pixel_auroc": 0.9}, {"f1": 0.7}])
+    assert found.mean() == pytest.approx({"f1": 0.6, "pixel_auroc": 0.9})
+    assert found.spread() == pytest.approx({"f1": 0.1, "pixel_auroc": 0.0})
 
 
 def test_when_every_label_is_told_all_good_parts_teach() -> None:

@@ -40,11 +40,16 @@ class CrossValidation:
     folds: list[Figures] = field(default_factory=list)
 
     def mean(self) -> Figures:
-        return {name: float(np.mean([one[name] for one in self.folds])) for name in self.folds[0]}
+        return {name: float(np.mean(values)) for name, values in self.by_name().items()}
 
     def spread(self) -> Figures:
         """Standard deviation over folds and seeds."""
-        return {name: float(np.std([one[name] for one in self.folds])) for name in self.folds[0]}
+        return {name: float(np.std(values)) for name, values in self.by_name().items()}
+
+    def by_name(self) -> dict[str, list[float]]:
+        """A fold without a single mask has no figure for pixels."""
+        names = dict.fromkeys(name for one in self.folds for name in one)
+        return {name: [one[name] for one in self.folds if name in one] for name in names}
 
 
 def cross_validate(
@@ -167,9 +172,11 @@ def judge(detector: SupervisedDetector, labelled: Sequence[Labelled]) -> Figures
         **suffixed(ranking(truth, np.array([one.anomaly_score for one in below])), "one_class"),
         "brier": float(np.mean((probabilities - truth) ** 2)),
     }
-    if all(one.mask is not None or not one.is_anomaly for one in labelled):
-        figures["pixel_auroc"] = pixel_auroc(labelled, predictions)
-        figures["pixel_auroc_one_class"] = pixel_auroc(labelled, below)
+    known = [place for place, one in enumerate(labelled) if one.mask is not None or not one.is_anomaly]
+    if any(labelled[place].mask is not None for place in known):
+        marked = [labelled[place] for place in known]
+        figures["pixel_auroc"] = pixel_auroc(marked, [predictions[place] for place in known])
+        figures["pixel_auroc_one_class"] = pixel_auroc(marked, [below[place] for place in known])
     return figures
 
 

@@ -28,7 +28,7 @@ FLAGS: Final = (
     *("--disable-component-update", "--disable-sync", "--disable-dev-shm-usage", "--hide-scrollbars", "--lang=en"),
     *("--force-prefers-reduced-motion", "--remote-debugging-port=0"),
 )
-PATIENCE_SECONDS: Final = 60.0
+PATIENCE_SECONDS: Final = 120.0
 POLL_SECONDS: Final = 0.02
 KEYS: Final = {
     "Enter": 13,

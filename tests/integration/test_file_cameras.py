@@ -23,7 +23,7 @@ from workers.capture.folder import FileArrivals, FolderCamera
 from workers.capture.status import Backoff, CameraState
 from workers.capture.views import StationViews
 
-PATIENCE_SECONDS = 20.0
+PATIENCE_SECONDS = 60.0
 
 
 def shot(number: int, path: Path | None = None) -> Shot:

@@ -16,12 +16,13 @@ from workers.detectors.detector import Prediction
 from workers.detectors.efficientnet_lite import EfficientNetLite
 from workers.detectors.frame_features import FrameFeatures, Look, Looker
 from workers.detectors.head_configuration import HeadConfiguration
-from workers.detectors.head_features import seen
+from workers.detectors.head_features import MIRRORED, mirror, seen
 from workers.detectors.labelled import Seen
 from workers.detectors.patchcore import PatchCore, PatchCoreConfiguration
 from workers.detectors.patchcore_teaching import teach_features, teach_judged
+from workers.detectors.summary import cells_of
 from workers.detectors.supervised_teaching import teach
-from workers.detectors.supervised_training import fit, refit
+from workers.detectors.supervised_training import fit, mirrored, refit
 
 LOOK = Look(96, local_contrast=True)
 SMALL = HeadConfiguration(image_size=96, folds=2, members=2, width=8, epochs=2, least_steps=1, batch_size=16)
@@ -111,6 +112,35 @@ def test_disturbed_copies_are_learned_from_and_judge_nothing(base: PatchCore, lo
     assert len(robust.calibration.good_raw_scores) == len(plain.calibration.good_raw_scores)
     (*some, last) = frames
     assert refit(base, [*some, replace(last, disturbed=None)], configuration=SMALL).version == plain.version
+
+
+def test_mirrored_looks_are_learned_from_and_judge_nothing(base: PatchCore, kept: list[Seen]) -> None:
+    """By the machine that sums up a frame; the head mirrors features itself."""
+    bare = [replace(one, mirrored=None) for one in kept]
+    wise, plain = (refit(base, some, configuration=SMALL) for some in (kept, bare))
+    assert wise.version != plain.version
+    assert len(wise.calibration.good_raw_scores) == len(plain.calibration.good_raw_scores)
+    heads = [one.head.state_dict() for one in (wise, plain)]
+    assert all(torch.equal(tensor, heads[1][name]) for name, tensor in heads[0].items())
+    assert refit(base, [*kept[:-1], bare[-1]], configuration=SMALL).version == plain.version, "of all or of none"
+
+
+def test_of_many_frames_fewer_mirrored_looks_are_learned_from(kept: list[Seen], looker: Looker) -> None:
+    count = len(kept)
+    room = (-count, 0, count - 1, count, 3 * count, 99 * count)
+    assert [len(mirrored(kept, most)) for most in room] == [0, 0, 0, 1, 3, 3]
+    upside_down = looker.features(mirror(PARTS[4].image, 1))
+    expected = cells_of(upside_down.unpacked()).half().float()
+    assert torch.equal(mirrored(kept, 2 * count)[1][4], expected), "the second way, of the fifth frame"
+
+
+@pytest.mark.parametrize("shape", [(5, 7), (5, 7, 3)])
+def test_the_ways_to_mirror_an_image_are_all_different(shape: tuple[int, ...]) -> None:
+    image = np.arange(np.prod(shape)).reshape(shape).astype(np.uint8)
+    seen_so = [mirror(image, way) for way in range(MIRRORED)]
+    assert len({one.tobytes() for one in (image, *seen_so)}) == MIRRORED + 1
+    assert all(one.shape == shape and one.flags.c_contiguous for one in seen_so)
+    assert all(np.array_equal(mirror(one, way), image) for way, one in enumerate(seen_so))
 
 
 def test_a_drawn_disturbance_changes_an_image_always_in_the_same_way() -> None:

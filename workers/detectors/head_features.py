@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from storage.errors import InspectionFailed, TeachingFailed
-from workers.detectors.frame_features import Looker, checked
+from workers.detectors.detector import Image
+from workers.detectors.frame_features import Half, Looker, checked
 from workers.detectors.head import Inputs, inputs
 from workers.detectors.labelled import Labelled, Seen, coverage
+from workers.detectors.summary import cells_of
 
 MIRRORINGS: tuple[tuple[int, ...], ...] = ((), (-1,), (-2,), (-2, -1))
 """Axes that are turned around: a mirrored image's features are nearly the mirrored features, and cost no forward."""
+MIRRORED = 3
+"""Looks at a mirrored image: nearly is not good enough for what sums up a frame in one row of numbers."""
 
 Progress = Callable[[int], None]
 
@@ -48,7 +53,18 @@ def look(labelled: Sequence[Labelled], looker: Looker, progress: Progress | None
 def seen(one: Labelled, looker: Looker) -> Seen:
     features = looker.features(one.image)
     covered = None if one.mask is None else coverage(one.mask, features.s16.shape[-1])
-    return Seen(features, one.is_anomaly, covered, one.is_taught)
+    return Seen(features, one.is_anomaly, covered, one.is_taught, mirrored=mirrored_cells(one.image, looker))
+
+
+def mirrored_cells(image: Image, looker: Looker) -> Half:
+    """(MIRRORED, cells, channels)."""
+    looks = (looker.features(mirror(image, way)) for way in range(MIRRORED))
+    return np.stack([cells_of(one.unpacked()).half().numpy() for one in looks])
+
+
+def mirror(image: Image, way: int) -> Image:
+    """(H, W) or (H, W, 3), one of `MIRRORED` ways: left and right exchanged, top and bottom, both."""
+    return cast(Image, np.ascontiguousarray(np.flip(image, ((1,), (0,), (0, 1))[way])))
 
 
 def lessons(frames: Sequence[Seen], looker: Looker) -> Lessons:

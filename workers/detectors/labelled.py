@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from storage.errors import TeachingFailed
 from workers.detectors.detector import Image
-from workers.detectors.frame_features import FrameFeatures
+from workers.detectors.frame_features import FrameFeatures, Half
 
 LEAST_GROUPS_OF_A_CLASS = 2
 """With fewer, nothing can be held out of that class, and nothing be said of parts to come."""
@@ -43,6 +43,9 @@ class Seen:
     is_taught: bool = False
     disturbed: FrameFeatures | None = None
     """Of the same image in another light, out of focus, noisy or moved: learned from as well, never judged by."""
+    mirrored: Half | None = None
+    """(ways, cells, channels), what `summary.cells_of` gives of the same image mirrored in several ways: the machine
+    that sums up a frame learns from them as well. The whole features would take thrice the memory."""
 
 
 def check(labelled: Sequence[Labelled | Seen], groups: Sequence[str]) -> None:

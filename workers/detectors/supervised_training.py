@@ -45,6 +45,7 @@ Floats = NDArray[np.float64]
 Truth = NDArray[np.bool_]
 
 HEAD_SHARE, BEFORE_TAIL = 0.3, 0.4  # of what `told` tells
+LARGEST_LESSON = 4000  # looks the machine learns from: its time and its memory grow with their square
 NOBODY = -1  # the fold of an image that every member learns from
 
 
@@ -117,6 +118,7 @@ def refit(
         head = train(sources[0], truth_of, fold_of, configuration, seed, sources[1], within(told, 0, HEAD_SHARE))
     logits = head_out_of_fold(head, learned_from, fold_of, configuration).numpy().astype(np.float64)
     cells = torch.stack([cells_of(one.features.unpacked()) for one in (*frames, *copies)])
+    cells = torch.cat([cells, *mirrored(frames, LARGEST_LESSON - len(cells))])
     times = len(cells) // len(frames)
     machine = learn_machine(cells, np.tile(is_anomaly, times), [moments_of(cells)])
     here = within(told, HEAD_SHARE, BEFORE_TAIL)
@@ -171,6 +173,18 @@ def disturbed(frames: Sequence[Seen]) -> list[Seen]:
     """The frames as they look disturbed; none, unless all are known so."""
     copies = [replace(one, features=one.disturbed) for one in frames if one.disturbed is not None]
     return copies if len(copies) == len(frames) else []
+
+
+def mirrored(frames: Sequence[Seen], most: int) -> list[Tensor]:
+    """(frames, cells, channels) for one way to mirror, then for the next: as many ways as fit into `most` rows.
+
+    None, unless all frames are known so.
+    """
+    known = [one.mirrored for one in frames if one.mirrored is not None]
+    if len(known) < len(frames):
+        return []
+    ways = min(len(known[0]), max(0, most) // len(frames))
+    return [torch.from_numpy(np.stack([one[way] for one in known])).float() for way in range(ways)]
 
 
 def beneath(base: Detector) -> HeadConfiguration:

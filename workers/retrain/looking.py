@@ -12,7 +12,8 @@ from storage.images import Image
 from storage.snapshot_models import SnapshotItem
 from workers.datasets.disturbance import drawn
 from workers.detectors.detector import Detector
-from workers.detectors.frame_features import FrameFeatures, Looker
+from workers.detectors.frame_features import FrameFeatures, Half, Looker
+from workers.detectors.head_features import mirrored_cells
 from workers.detectors.labelled import Seen, coverage
 from workers.detectors.supervised import looker_for, shares_look
 from workers.detectors.supervised_training import beneath
@@ -27,7 +28,8 @@ class Looking:
         self.base, self.material, self.cache, self.device = base, material, cache, device
         self.configuration = beneath(base)
         self.look = self.configuration.look
-        self.looked = 0
+        self.looked = 0  # images that were not in the cache
+        self.opened: tuple[str, Image] | None = None
 
     @cached_property
     def looker(self) -> Looker:
@@ -40,16 +42,30 @@ class Looking:
         """Of the image with a disturbance that its SHA-256 draws."""
         return self.looked_at(item, f"{self.look.key}-disturbed", lambda image: drawn(image, int(item.sha256[:8], 16)))
 
+    def mirrored(self, item: SnapshotItem) -> Half:
+        key = f"{self.look.key}-mirrored"
+        if kept := self.cache.get(key, item.sha256):
+            return np.asarray(kept["cells"], np.float16)
+        made = mirrored_cells(self.image(item), self.looker)
+        self.cache.put(key, item.sha256, {"cells": made})
+        return made
+
     def looked_at(self, item: SnapshotItem, key: str, change: Callable[[Image], Image]) -> FrameFeatures:
         if kept := self.cache.get(key, item.sha256):
             return FrameFeatures(**kept)
         try:
-            made = self.looker.features(change(self.material.image(item)))
+            made = self.looker.features(change(self.image(item)))
         except InspectionFailed as error:
             raise TrainingRefused(f"image {item.sha256}: {error}") from error
-        self.looked += 1
+        self.looked += key == self.look.key
         self.cache.put(key, item.sha256, made._asdict())
         return made
+
+    def image(self, item: SnapshotItem) -> Image:
+        """Decoded once for all looks at it."""
+        if self.opened is None or self.opened[0] != item.sha256:
+            self.opened = item.sha256, self.material.image(item)
+        return self.opened[1]
 
     def score(self, item: SnapshotItem, features: FrameFeatures) -> float:
         """What the one-class detector says of the frame; of one it was taught from that is nothing."""
@@ -61,7 +77,7 @@ class Looking:
         if shares_look(self.base, self.look):
             said = self.base.score_features([features.unpacked()]).anomaly_score
         else:
-            (answer,) = self.base.predict([self.material.image(item)])
+            (answer,) = self.base.predict([self.image(item)])
             if isinstance(answer, InspectionFailed):
                 raise TrainingRefused(f"image {item.sha256}: {answer}") from answer
             said = answer.anomaly_score
@@ -73,7 +89,8 @@ class Looking:
         features = self.features(item)
         mask = self.material.mask(item)
         covered = None if mask is None else coverage(mask, features.s16.shape[-1])
-        return Seen(features, item.is_anomaly, covered, self.material.is_taught(item), self.disturbed(item))
+        is_taught = self.material.is_taught(item)
+        return Seen(features, item.is_anomaly, covered, is_taught, self.disturbed(item), self.mirrored(item))
 
     def lesson(self, item: SnapshotItem) -> tuple[Seen, float]:
         """The same, and the one-class score."""

@@ -147,13 +147,15 @@ def refuse_strangers(settings: Settings) -> None:
 
 
 def demo_settings(settings: Settings) -> dict[str, Any]:
-    """What the demo line is told beside its own settings: a fair draw of its parts is decided, and learned from.
+    """What the demo line is told beside its own settings: all of its parts are decided, and learned from once the
+    camera has shown each cell.
 
     Fewer cells than usual are taught: the camera shows the others, and the pool needs good ones, too. The experts are
-    believed, also where their label is unlike those of similar cells.
+    believed, also where their label is unlike those of similar cells. The seed decides which cells are protected; the
+    README tells what came of others.
     """
-    asked = {"sample_rate": 0.9, "ng_sample_rate": 0.9, "teach.count": 120}
-    retrain = {"retrain.after_labels": 650, "retrain.test_share": 0.22, "retrain.doubt": 0.1}
+    asked = {"sample_rate": 1.0, "ng_sample_rate": 1.0, "teach.count": 120, "seed": 1}
+    retrain = {"retrain.after_labels": 900, "retrain.test_share": 0.22, "retrain.doubt": 0.1}
     return {
         f"recipes.{name}.{key}": value for name in settings.used_recipes for key, value in (asked | retrain).items()
     }

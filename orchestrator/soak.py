@@ -7,21 +7,26 @@ import random
 import signal
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
 from orchestrator.configuration import Loaded
 from orchestrator.line import Line, Options, line, say_nothing
 from orchestrator.monitor import Service
-from orchestrator.station import IntervalTrigger
+from orchestrator.station import SoftwareTrigger, Station
 from orchestrator.supervisor import WorkerHealth
-from storage.errors import AdlineError, ServiceFailed
+from storage.errors import AdlineError, ServiceFailed, StreamUnavailable
+from storage.events import PartTriggered
+from workers.capture.trigger import CAPTURE, software_trigger
 
 LOOK_SECONDS = 0.05
 PATIENCE_SECONDS = 180.0  # without a new record for so long, what is missing is lost
 WORKER_KINDS = ("capture", "inference", "record")
-STRUCK_SHARE = 0.85
-"""Of the parts: by then the last kill is due, so that a quick line is not done before it."""
+AHEAD = 8  # triggers that may wait for a station
+IN_FLIGHT = 40
+"""Parts that may be on their way when the next kill is due: no more are triggered before it is done, however quick the
+line is."""
 
 
 @dataclass(frozen=True)
@@ -39,14 +44,14 @@ def kill_plan(parts: int, kills: int, seed: int, services: Sequence[str]) -> lis
     count = max(0, kills - len(services))
     targets = [*services[:kills], *(draw.choice(WORKER_KINDS) for _ in range(count))]
     draw.shuffle(targets)
-    step = STRUCK_SHARE * parts / max(1, len(targets))
+    step = parts / (len(targets) + 1)
     return [Kill(target, int(step * (place + draw.uniform(0.2, 1.0)))) for place, target in enumerate(targets)]
 
 
-def as_fast_as_it_takes(loaded: Loaded) -> Loaded:
-    """The same line with its interval triggers at full speed."""
+def on_demand(loaded: Loaded) -> Loaded:
+    """The same line; what triggers its parts at an interval is the soak."""
     stations = tuple(
-        station.model_copy(update={"trigger": IntervalTrigger(kind="interval", parts_per_minute=0.0)})
+        station.model_copy(update={"trigger": SoftwareTrigger(kind="software")})
         if station.trigger.kind == "interval"
         else station
         for station in loaded.settings.stations
@@ -56,9 +61,10 @@ def as_fast_as_it_takes(loaded: Loaded) -> Loaded:
 
 def soak(loaded: Loaded, parts: int, kills: int, seed: int, say: Callable[[str], None] = say_nothing) -> dict[str, Any]:
     """Run the line for so many parts under so many kills; what is on record afterwards."""
-    with line(as_fast_as_it_takes(loaded), Options(parts=parts, web=False), say) as up:
+    ours = [station for station in loaded.settings.stations if station.trigger.kind == "interval"]
+    with line(on_demand(loaded), Options(parts=parts, web=False), say) as up:
         services = [service.name for service in killable(up)]
-        done = Killer(up, kill_plan(parts, kills, seed, services)).run(parts, say)
+        done = Killer(up, kill_plan(parts, kills, seed, services), ours).run(parts, say)
         up.stop_workers()
         summary = up.summary()
         problems = up.log.dead_count()
@@ -89,15 +95,16 @@ def middle(times: Sequence[float]) -> float | None:
 
 
 class Killer:
-    """Watches the records grow, and kills what the plan says."""
+    """Triggers parts, as fast as the line takes them; watches the records grow, and kills what the plan says."""
 
-    def __init__(self, up: Line, plan: Sequence[Kill]) -> None:
-        self.up, self.plan = up, list(plan)
+    def __init__(self, up: Line, plan: Sequence[Kill], stations: Sequence[Station]) -> None:
+        self.up, self.plan, self.stations = up, list(plan), stations
         self.done: list[Kill] = []
 
     def run(self, parts: int, say: Callable[[str], None]) -> list[Kill]:
         recorded, changed_at = 0, time.monotonic()
         while recorded < parts and time.monotonic() - changed_at < PATIENCE_SECONDS:
+            self.trigger(min(parts, self.plan[0].at_parts + IN_FLIGHT) if self.plan else parts)
             found = self.recorded(recorded)
             if found > recorded:
                 recorded, changed_at = found, time.monotonic()
@@ -107,6 +114,18 @@ class Killer:
             say(f"{recorded} of {parts} parts on record, {len(self.done)} kills")
             time.sleep(LOOK_SECONDS)
         return self.done
+
+    def trigger(self, most: int) -> None:
+        """Until so many parts were triggered in all, or enough wait for each station."""
+        for station in self.stations:
+            key = self.up.log.key(PartTriggered, station.name)
+            with suppress(StreamUnavailable):  # Valkey may just have been killed
+                while self.up.log.backlog(key, CAPTURE) < AHEAD and self.triggered(station, most):
+                    pass
+
+    def triggered(self, station: Station, most: int) -> bool:
+        told = software_trigger(self.up.log, station.name, self.up.run_id, product=station.product, limit=most)
+        return told.trigger_number > 0
 
     def recorded(self, before: int) -> int:
         """Postgres may just have been killed: then as many as before."""

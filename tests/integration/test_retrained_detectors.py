@@ -11,10 +11,11 @@ from unittest.mock import patch
 import pytest
 import torch
 
+from storage import records
 from storage.model_files import check_model
 from storage.stream import EventLog
 from storage.training_models import RunState, TrainingRun
-from tests.facts import Plant
+from tests.facts import RECIPE, Plant
 from tests.integration.school import LABELS, SIDE, School
 from tests.unit import tiny_weights
 from workers.detectors import anomalyclip_training, training_checkpoint
@@ -147,6 +148,13 @@ def test_prompts_are_told_by_no_part_that_thresholds_or_head_know(school: School
     assert isinstance(made, SupervisedDetector)
     assert len(made.calibration.good_raw_scores) > 0 and parts.isdisjoint(made.calibration.good_parts)
     assert {item.is_anomaly for item in lessons.items} == {True, False}
+
+    school.recipe["retrain"]["fine_tune_from"] = 0
+    with school.database.begin() as session:
+        records.deploy(session, RECIPE, row.id, "test", "better")
+    later = candidate(school, school.train())
+    assert same(prompts_of(later), prompts_of(made))
+    assert parts.isdisjoint(later.calibration.good_parts), "nor do they in a run that learns no prompts"
 
 
 def test_a_run_that_is_killed_while_it_learns_prompts_goes_on_after_its_last_epoch(school: School) -> None:

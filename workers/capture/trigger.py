@@ -33,8 +33,9 @@ def software_trigger(
     part_id: str | None = None,
     product: str | None = None,
     lot: str | None = None,
+    limit: int = 0,
 ) -> Trigger:
-    """Tell that a part is in place; the trigger that was told, with its number."""
+    """Tell that a part is in place; the trigger that was told, with its number: 0 when the run has had `limit`."""
     trigger = Trigger(
         inspection_id=new_id(),
         station=station,
@@ -46,7 +47,7 @@ def software_trigger(
         product=product,
         lot=lot,
     )
-    return trigger.model_copy(update={"trigger_number": log.trigger(trigger)})
+    return trigger.model_copy(update={"trigger_number": log.trigger(trigger, limit)})
 
 
 class Producer:

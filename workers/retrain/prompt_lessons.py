@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from random import Random
+from hashlib import sha256
 from typing import Final, overload
 
 import cv2
@@ -17,6 +17,8 @@ import numpy as np
 from storage.snapshot_models import SnapshotItem
 from workers.detectors.anomalyclip_detector import UNCALIBRATED, AnomalyCLIPDetector
 from workers.detectors.anomalyclip_training import Recipe, TrainingSample, learn_prompts, told_of
+from workers.detectors.labelled import LEAST_GROUPS_OF_A_CLASS
+from workers.detectors.tail_configuration import TailConfiguration
 from workers.detectors.training_checkpoint import EpochRecord
 from workers.retrain.material import Material
 from workers.retrain.run import Run
@@ -25,14 +27,28 @@ RECIPE: Final = Recipe()
 """As AnomalyCLIP was published; it begins at the champion's prompts."""
 
 
-def halves(material: Material, seed: int) -> tuple[Material, Material]:
-    """What the prompts learn from, and all the rest: half of the good and half of the defective parts each."""
-    chosen: set[str] = set()
-    for number, parts in enumerate((material.good_parts(), material.bad_parts())):
-        Random(f"{seed} {number}").shuffle(parts)
-        chosen.update(parts[: len(parts) // 2])
-    first, rest = ([item for item in material.items if (item.part_key in chosen) is wanted] for wanted in (True, False))
+def halves(material: Material) -> tuple[Material, Material]:
+    """What prompts may learn from, and what they never see, known-good images among it.
+
+    A part's name decides, so that it is the same in each run.
+    """
+
+    def own(item: SnapshotItem) -> bool:
+        return for_prompts(item.part_key) and not material.is_taught(item)
+
+    first, rest = ([item for item in material.items if own(item) is wanted] for wanted in (True, False))
     return replace(material, items=first), replace(material, items=rest)
+
+
+def for_prompts(part: str) -> bool:
+    return sha256(f"prompts {part}".encode()).digest()[0] < 128
+
+
+def enough(lessons: Material, rest: Material, configuration: TailConfiguration) -> bool:
+    """With half of the parts in the prompts, the other half must suffice for all else."""
+    counts = [[len(one.good_parts()), len(one.bad_parts())] for one in (lessons, rest)]
+    good, bad = (sum(both) for both in zip(*counts, strict=True))
+    return configuration.wanted(good, bad) and min(map(min, counts)) >= LEAST_GROUPS_OF_A_CLASS
 
 
 def learned_on(base: AnomalyCLIPDetector, material: Material, run: Run) -> AnomalyCLIPDetector:

@@ -53,17 +53,20 @@ def one_class(champion: Detector) -> Detector:
 
 def retrained(base: Detector, material: Material, recipe: Mapping[str, Any], run: Run) -> Retrained:
     """The candidate on the champion's one-class detector; TrainingRefused when there is nothing to learn from."""
+    made = []
+    if isinstance(base, AnomalyCLIPDetector):
+        lessons, rest = prompt_lessons.halves(material)
+        if prompt_lessons.enough(lessons, rest, fine_tuning(recipe)):
+            base = prompt_lessons.learned_on(base, lessons, run)
+            made.append(f"prompts from {len(lessons.items)} images, nothing else from these")
+        if base.learned.training:  # the champion's, too: what they learned from says nothing of parts to come
+            material = rest
     both = min(len(material.good_parts()), len(material.bad_parts())) >= LEAST_GROUPS_OF_A_CLASS
     if both and isinstance(base, PatchCore) and base.eye.look is not None:
         try:
             return everything_anew(base, material, run, fine_tuning(recipe))
         except TeachingFailed as error:  # too few good parts to hold some out: the memory stays as it is
             logger.info("not everything is learned anew: %s", error)
-    made = []
-    if isinstance(base, AnomalyCLIPDetector) and prompts_wanted(material, recipe):
-        lessons, material = prompt_lessons.halves(material, run.row.seed)
-        base = prompt_lessons.learned_on(base, lessons, run)
-        made.append(f"prompts from {len(lessons.items)} images, nothing else from these")
     new = refreshing(material.good_parts(), kept_good(base, material) if both else 0, run.row.seed)
     if new:
         images = [item for item in material.items if material.is_taught(item) or item.part_key in new]
@@ -85,12 +88,6 @@ def retrained(base: Detector, material: Material, recipe: Mapping[str, Any], run
 
 def fine_tuning(recipe: Mapping[str, Any]) -> TailConfiguration:
     return TailConfiguration(least_labels=recipe["retrain"]["fine_tune_from"])
-
-
-def prompts_wanted(material: Material, recipe: Mapping[str, Any]) -> bool:
-    """Half of the parts go into them; the other half must suffice for all else."""
-    counts = len(material.good_parts()), len(material.bad_parts())
-    return fine_tuning(recipe).wanted(*counts) and min(counts) >= 2 * LEAST_GROUPS_OF_A_CLASS
 
 
 def everything_anew(base: PatchCore, material: Material, run: Run, tail: TailConfiguration) -> Retrained:

@@ -245,6 +245,7 @@ def line(loaded: Loaded, options: Options, say: Callable[[str], None] = say_noth
             temporary=ray_folder(home, stack),
             token=ray_token(home),
         )
+        supervisor.set_environment()  # before there are threads
         say("starting Postgres, Valkey and Ray")
         starting = stack.enter_context(Entered(ground(loaded, options)))
         refuse_missing_weights(settings, home / "models", starting)

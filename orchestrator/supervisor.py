@@ -53,6 +53,14 @@ STEADY_MEMORY = {
 """For glibc, inherited by the workers: a loop in a thread otherwise gives the pages of each image back to the kernel
 and faults them in again, a seventh of the time of scoring."""
 
+ADDED_BY_LIBRARIES = {
+    "RAY_CLIENT_MODE": "0",
+    "PYTHONBREAKPOINT": "ray.util.rpdb._driver_set_trace",
+    "KMP_DUPLICATE_LIB_OK": "True",
+    "KMP_INIT_AT_FORK": "FALSE",
+}
+"""What Ray, and in a worker scikit-learn, would put into the environment when they are imported."""
+
 
 class Worker(Protocol):
     """What every worker is: a status, and a loop that runs until stopped."""
@@ -241,16 +249,25 @@ class Supervisor:
         self.ray_in_use = threading.Lock()
         self.servers: list[ProcessMark] = []
 
-    def connect(self) -> None:
-        """Start Ray on this machine, all of its sockets on 127.0.0.1; or join the configured cluster."""
+    def set_environment(self) -> None:
+        """Put every variable into the environment that is going to be there, while this is the only thread.
+
+        A new name may move the C library's list of them under a thread that reads it, as libpq does with each
+        connection: the process ends with a segmentation fault. A name that is there can be set at any time.
+        """
         if self.address is None:
             # Read by Ray when it is imported: with it, its sockets listen on 127.0.0.1 and nowhere else.
             os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
             if self.token:
                 # Ray would keep it in the user's home, which an account for services may not have.
                 os.environ["RAY_AUTH_TOKEN_PATH"] = str(self.token)
-        for name, value in (RAY | STEADY_MEMORY).items():
+                os.environ.setdefault("RAY_AUTH_MODE", "token")
+        for name, value in (RAY | STEADY_MEMORY | ADDED_BY_LIBRARIES).items():
             os.environ.setdefault(name, value)
+
+    def connect(self) -> None:
+        """Start Ray on this machine, all of its sockets on 127.0.0.1; or join the configured cluster."""
+        self.set_environment()
         import ray
 
         options: dict[str, Any] = {"address": self.address or "local", "namespace": "adline"}

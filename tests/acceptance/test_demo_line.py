@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import ipaddress
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from orchestrator.services import services
-from tests.acceptance.command import Adline, run
+from tests.acceptance.command import ROOT, Adline, run
 from tests.acceptance.plant import query
 
 pytestmark = pytest.mark.usefixtures("alone")
 
 PARTS = 40
+BESIDE = Path(__file__).parent / "beside"
 KEYS = {"parts", "verdicts", "lost", "duplicated", "parts_per_second", "latency_ms", "model_version"}
 
 
@@ -26,7 +28,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def ended(folder: Path, alone: None) -> Iterator[Adline]:
     """The demo line after its parts."""
-    with Adline(folder, "start", "--parts", str(PARTS), "--json") as adline:
+    watched = {"PYTHONPATH": f"{BESIDE}{os.pathsep}{ROOT}", "FOUND_BESIDE": str(folder / "found_beside")}
+    with Adline(folder, "start", "--parts", str(PARTS), "--json", environ=watched) as adline:
         adline.finish()
         yield adline
 
@@ -51,6 +54,11 @@ def test_nothing_is_left_running(ended: Adline) -> None:
 def test_no_socket_is_open_to_other_machines(ended: Adline) -> None:
     assert "line" in {who for who, _ in ended.listening}
     assert [(who, ip) for who, ip in ended.listening if not is_loopback(ip)] == []
+
+
+def test_the_environment_gets_no_new_name_beside_threads_that_may_read_it(ended: Adline, folder: Path) -> None:
+    """`adline start` was once seen to end with a segmentation fault: libpq read what Ray's start was moving."""
+    assert (folder / "found_beside").read_text() == ""
 
 
 def is_loopback(ip: str) -> bool:

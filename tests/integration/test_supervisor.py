@@ -25,7 +25,12 @@ STALLED_SECONDS = 4.0
 def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Supervisor]:
     """Ray, and a watch that does not wait long; nothing of it is left afterwards."""
     with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory(prefix="adline-") as short:
-        for name in (*module.RAY, *module.STEADY_MEMORY, "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"):
+        for name in (
+            *module.RAY,
+            *module.STEADY_MEMORY,
+            *module.ADDED_BY_LIBRARIES,
+            "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER",
+        ):
             patch.setenv(name, os.environ.get(name, ""))  # to be put back; what it is, connect says
             patch.delenv(name)
         patch.setattr(module, "CHECK_SECONDS", 0.05)

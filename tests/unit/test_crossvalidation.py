@@ -9,7 +9,7 @@ from tests.painted import good_part
 from tests.unit.painted_parts import labelled_parts
 from workers.datasets.crossvalidation import (
     CrossValidation,
-    all_known,
+    anew,
     answer,
     cross_validate,
     some_known,
@@ -87,11 +87,24 @@ def test_a_figure_that_not_every_fold_has_is_the_mean_of_those_that_have_it() ->
 def test_when_every_label_is_told_all_good_parts_teach() -> None:
     torch.set_num_threads(1)
     configuration = PatchCoreConfiguration(image_size=96, bank_size=20, target_false_reject_rate=0.1)
-    learn = all_known(PARTS, GROUPS, configuration, SMALL)
+    learn = anew(PARTS, GROUPS, configuration, configuration=SMALL)
     everything = range(len(PARTS))
     assert learn(everything, 0).learned.evidence["good"] == sum(not one.is_anomaly for one in PARTS)
     found = cross_validate(PARTS, GROUPS, learn, count=2, seeds=(0,))
     assert found.mean()["image_auroc"] > 0.7
+
+
+@pytest.mark.parametrize("asked", [False, True])
+def test_with_some_labels_the_good_parts_among_them_teach_as_well(asked: bool) -> None:
+    torch.set_num_threads(1)
+    configuration = PatchCoreConfiguration(image_size=96, bank_size=20, target_false_reject_rate=0.1)
+    learn = anew(PARTS, GROUPS, configuration, 20, SMALL, asked=asked)
+    everything = range(len(PARTS))
+    taught = learn(everything, 0).learned.evidence
+    good, defective = int(taught["good"] or 0), int(taught["defective"] or 0)
+    known = sum(not one.is_anomaly for one in PARTS) // 2
+    assert good + defective == known + 20
+    assert good > known and defective > 0, "labels of both kinds were told"
 
 
 def test_those_asked_about_are_among_the_nearest_to_the_ok_threshold() -> None:

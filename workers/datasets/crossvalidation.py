@@ -19,6 +19,7 @@ from workers.detectors.head_configuration import HeadConfiguration
 from workers.detectors.head_features import look
 from workers.detectors.labelled import Labelled
 from workers.detectors.patchcore import PatchCoreConfiguration
+from workers.detectors.patchcore_teaching import teach_features
 from workers.detectors.supervised import SupervisedDetector
 from workers.detectors.supervised_training import fit
 from workers.detectors.tail_configuration import TailConfiguration
@@ -73,25 +74,47 @@ def cross_validate(
     return found
 
 
-def all_known(
+def anew(
     labelled: Sequence[Labelled],
     groups: Sequence[str],
     base: PatchCoreConfiguration,
+    labels: int | None = None,
     configuration: HeadConfiguration | None = None,
     tail: TailConfiguration | None = None,
+    *,
+    asked: bool = False,
 ) -> Learn:
-    """Every label is told: the one-class detector is taught all good parts. Each image is looked at once in all."""
+    """As a retraining run learns: memory, head, tail and thresholds from all that is known, the memory from its good
+    parts. Each image is looked at once in all.
+
+    labels: as in `some_known`, which see for what is known; None: every label is told.
+    """
     frames = look(labelled, Looker(Look(base.image_size, base.local_contrast)), None)
 
     def learn(places: Sequence[int], seed: int) -> SupervisedDetector:
+        learned_from, rate = list(places), None
+        if labels is not None:
+            known, others = parted(labelled, groups, places, seed)
+            learned_from = known + chosen(known, others, seed)
+            rate = anomaly_rate(labelled, places)
         return supervised_teaching.teach(
-            [frames[place] for place in places],
-            groups=[groups[place] for place in places],
+            [frames[place] for place in learned_from],
+            groups=[groups[place] for place in learned_from],
+            anomaly_rate=rate,
             base=base,
             configuration=configuration,
             tail=tail,
             seed=seed,
         )
+
+    def chosen(known: list[int], others: list[int], seed: int) -> list[int]:
+        assert labels is not None
+        if not asked:
+            return drawn(others, labels, seed)
+        features = [frames[place].features for place in known]
+        first = teach_features(features, groups=[groups[place] for place in known], configuration=base, seed=seed)
+        predictions = [first.score_features([frames[place].features.unpacked()]) for place in others]
+        return [others[place] for place in ask(predictions, labels, threshold=first.ok_threshold)]
 
     return learn
 
@@ -126,18 +149,31 @@ def taught(
     seed: int,
     asked: bool,
 ) -> SupervisedDetector:
-    draw = np.random.default_rng(seed)
-    known = known_good(labelled, groups, places, draw)
+    known, others = parted(labelled, groups, places, seed)
     base = teach([labelled[place] for place in known], [groups[place] for place in known], seed)
-    others = [place for place in places if place not in set(known)]
-    if labels is not None and asked:
-        others = unsure_of(base, labelled, others, labels)
-    elif labels is not None:
-        others = draw.permutation(others)[:labels].tolist()
+    if labels is not None:
+        others = unsure_of(base, labelled, others, labels) if asked else drawn(others, labels, seed)
     images = [replace(labelled[place], is_taught=True) for place in known] + [labelled[place] for place in others]
     parts = [groups[place] for place in (*known, *others)]
-    rate = float(np.mean([labelled[place].is_anomaly for place in places]))
+    rate = anomaly_rate(labelled, places)
     return fit(base, images, groups=parts, anomaly_rate=rate, configuration=configuration, tail=tail, seed=seed)
+
+
+def parted(
+    labelled: Sequence[Labelled], groups: Sequence[str], places: Sequence[int], seed: int
+) -> tuple[list[int], list[int]]:
+    """Known-good places, and the others."""
+    known = known_good(labelled, groups, places, np.random.default_rng(seed))
+    return known, [place for place in places if place not in set(known)]
+
+
+def drawn(places: Sequence[int], count: int, seed: int) -> list[int]:
+    order: list[int] = np.random.default_rng([seed, 1]).permutation(places).tolist()
+    return order[:count]
+
+
+def anomaly_rate(labelled: Sequence[Labelled], places: Sequence[int]) -> float:
+    return float(np.mean([labelled[place].is_anomaly for place in places]))
 
 
 def unsure_of(base: Detector, labelled: Sequence[Labelled], places: Sequence[int], count: int) -> list[int]:

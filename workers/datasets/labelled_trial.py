@@ -8,7 +8,7 @@ from typing import Any, Final
 import numpy as np
 
 from storage.errors import DatasetInvalid
-from workers.datasets.crossvalidation import all_known, cross_validate, some_known
+from workers.datasets.crossvalidation import anew, cross_validate, some_known
 from workers.datasets.folds import group_of
 from workers.datasets.judging import Progress, Teaching
 from workers.datasets.sample import Dataset, Sample
@@ -37,8 +37,8 @@ def labelled_trial(
 ) -> dict[str, Any]:
     """Means over folds and seeds, and their standard deviations; the data set's own split plays no part.
 
-    labels: how many images outside those taught as known-good have their label told, in each fold; None is all, and a
-    PatchCore on its own backbone then is taught from all good ones.
+    labels: how many images outside those taught as known-good have their label told, in each fold; None is all. A
+    PatchCore on its own backbone is taught from all images known to be good, another from half of the good groups.
     """
     samples = [sample for sample in dataset.samples if sample.is_anomaly is not None]
     for is_anomaly, what in ((False, "good images"), (True, "anomalies")):
@@ -58,14 +58,14 @@ def labelled_trial(
         )
 
     images, groups = [labelled(dataset, sample) for sample in samples], [group_of(sample) for sample in samples]
-    # The short way looks at each image once, with the backbone that patchcore brings: not for one on a CLIP.
-    if labels is None and teaching.detector == PatchCore.name and teaching.weights is None:
+    # As a retraining run does it, which learns everything anew where the memory sees with its own backbone.
+    if teaching.detector == PatchCore.name and teaching.weights is None:
         base = PatchCoreConfiguration(
             image_size=teaching.image_size,
             target_false_reject_rate=teaching.target_false_reject_rate,
             review_share=teaching.review_share,
         )
-        learn = all_known(images, groups, base, HEAD, tail)
+        learn = anew(images, groups, base, labels, HEAD, tail, asked=asked)
     else:
         learn = some_known(images, groups, teach, labels, HEAD, tail, asked=asked)
     seeds = range(teaching.seed, teaching.seed + (count or SEEDS))

@@ -58,7 +58,7 @@ def kept(looker: Looker) -> list[Seen]:
 @pytest.fixture(scope="module")
 def detector(base: PatchCore, kept: list[Seen]) -> SupervisedDetector:
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(fusion_training, "is_sure", lambda *_: True)  # heard, whatever it is worth
+        patched.setattr(fusion_training, "is_likely", lambda *_: True)  # heard, whatever it is worth
         return refit(base, kept, configuration=HEAD, tail=SMALL)
 
 
@@ -150,7 +150,7 @@ def test_a_tail_is_heard_and_kept_only_where_the_others_do_worse_without(knows: 
 def test_a_seed_makes_fine_tuning_repeatable(
     base: PatchCore, kept: list[Seen], detector: SupervisedDetector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fusion_training, "is_sure", lambda *_: True)
+    monkeypatch.setattr(fusion_training, "is_likely", lambda *_: True)
     assert refit(base, kept, configuration=HEAD, tail=SMALL).version == detector.version
     assert refit(base, kept, configuration=HEAD, tail=SMALL, seed=1).version != detector.version
 

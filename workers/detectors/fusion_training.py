@@ -18,7 +18,7 @@ Floats = NDArray[np.float64]
 Truth = NDArray[np.bool_]
 
 DRAWS = 400
-DOUBT = 0.25  # what was learned from labels is heard when its gain is real in three of four draws
+DOUBT = 0.5  # what was learned from labels is heard when its gain is real in more than half of the draws
 SHRINKAGE = 1.0  # of weights per standard deviation: a say is earned part by part
 LEAST_DISTANCE_WEIGHT = 1e-3  # a part that is farther out never scores lower
 
@@ -64,7 +64,7 @@ def learn(
 
     def better(before: Floats, after: Floats) -> bool:
         gains = weights * (log_loss(before, is_anomaly) - log_loss(after, is_anomaly))
-        return is_sure(gains, numbers, seed)
+        return is_likely(gains, numbers, seed)
 
     if tail is not None:
         wider = np.column_stack([features, tail])
@@ -140,8 +140,13 @@ def log_loss(logits: Floats, is_anomaly: Truth) -> Floats:
     return np.asarray(np.logaddexp(0, np.where(is_anomaly, -logits, logits)))
 
 
-def is_sure(gains: Floats, groups: NDArray[np.int64], seed: int) -> bool:
-    """Whether there is a gain when parts are drawn again, with all their images."""
+def is_likely(gains: Floats, groups: NDArray[np.int64], seed: int) -> bool:
+    """Whether a gain is more likely than not when parts are drawn again, with all their images.
+
+    Not surer than that: with 50 labels of magnetic tiles asking for three of four draws does worse (AUROC .894
+    instead of .900), for what labels teach is worth something before it is proven. The gate of a retraining run holds
+    the whole model against the champion all the same.
+    """
     of_a_group = np.bincount(groups, gains)
     drawn = np.random.default_rng(seed).integers(len(of_a_group), size=(DRAWS, len(of_a_group)))
     return float(np.quantile(of_a_group[drawn].sum(1), DOUBT)) > 0

@@ -51,7 +51,7 @@ def test_with_labels_the_figures_of_folds_by_group_are_added(
 ) -> None:
     monkeypatch.setattr(labelled_trial, "FOLDS", 2)
     monkeypatch.setattr(labelled_trial, "SEEDS", 1)
-    monkeypatch.setattr(labelled_trial, "HEAD", HeadConfiguration(image_size=96, folds=2, members=2, width=8, epochs=4))
+    monkeypatch.setattr(labelled_trial, "HEAD", HeadConfiguration(folds=2, members=2, width=8, epochs=4))
     data = write_painted(tmp_path / "painted", taught=60)
     asked = ("--labels", "20", "--false-reject-rate", "0.3", "--json", *how)
     assert adline("bench", "detection", "--data", str(data), *asked) == 0

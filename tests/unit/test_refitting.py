@@ -99,9 +99,11 @@ def test_tiles_cannot_be_taught_from_features_of_whole_frames(looker: Looker) ->
 
 def test_all_is_taught_anew_from_kept_features(kept: list[Seen], looker: Looker) -> None:
     frames = [*kept, *(Seen(looker.features(good_part(number)), False, is_taught=True) for number in range(40))]
-    detector = teach(frames, base=CONFIGURATION, configuration=SMALL, seed=1)
+    detector, raw_scores = teach(frames, base=CONFIGURATION, configuration=SMALL, seed=1)
     assert detector.learned.evidence["good"] == sum(not one.is_anomaly for one in frames)
-    assert teach(frames, base=CONFIGURATION, configuration=SMALL, seed=1).version == detector.version
+    assert teach(frames, base=CONFIGURATION, configuration=SMALL, seed=1).detector.version == detector.version
+    assert list(raw_scores) == [place for place, one in enumerate(frames) if not one.is_anomaly]
+    assert sorted(raw_scores.values()) == list(detector.base.calibration.good_raw_scores)
 
 
 def test_disturbed_copies_are_learned_from_and_judge_nothing(base: PatchCore, looker: Looker, kept: list[Seen]) -> None:

@@ -105,7 +105,7 @@ def anew(
             configuration=configuration,
             tail=tail,
             seed=seed,
-        )
+        ).detector
 
     def chosen(known: list[int], others: list[int], seed: int) -> list[int]:
         assert labels is not None

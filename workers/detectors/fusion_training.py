@@ -16,6 +16,8 @@ from workers.detectors.fusion import Fusion, distance
 
 Floats = NDArray[np.float64]
 Truth = NDArray[np.bool_]
+Fold = tuple[NDArray[np.int64], NDArray[np.int64]]
+"""Places to learn from and places to judge."""
 
 DRAWS = 400
 DOUBT = 0.5  # what was learned from labels is heard when its gain is real in more than half of the draws
@@ -60,7 +62,8 @@ def learn(
     """
     features = np.stack([distance(scores), head, margins], 1)
     numbers = numbered(groups)
-    fused, below = (cross_fitted(one, is_anomaly, weights, numbers, seed) for one in (features, features[:, :1]))
+    parted = folds(is_anomaly, numbers, 5, seed)
+    fused, below = (cross_fitted(one, is_anomaly, weights, parted) for one in (features, features[:, :1]))
 
     def better(before: Floats, after: Floats) -> bool:
         gains = weights * (log_loss(before, is_anomaly) - log_loss(after, is_anomaly))
@@ -68,7 +71,7 @@ def learn(
 
     if tail is not None:
         wider = np.column_stack([features, tail])
-        tuned = cross_fitted(wider, is_anomaly, weights, numbers, seed)
+        tuned = cross_fitted(wider, is_anomaly, weights, parted)
         if better(fused, tuned):
             features, fused = wider, tuned
     helps = may_help and better(below, fused)
@@ -115,19 +118,17 @@ def fitted(features: Floats, is_anomaly: Truth, importance: Floats) -> Fusion:
     return Fusion(offset, *(weights + [0.0] * (4 - count)))
 
 
-def cross_fitted(features: Floats, is_anomaly: Truth, weights: Floats, groups: NDArray[np.int64], seed: int) -> Floats:
+def cross_fitted(features: Floats, is_anomaly: Truth, weights: Floats, parted: Sequence[Fold]) -> Floats:
     """Logits of parts that had no part in the weights."""
     logits = np.zeros(len(is_anomaly))
-    for learned, judged in folds(is_anomaly, groups, 5, seed):
+    for learned, judged in parted:
         fusion = fitted(features[learned], is_anomaly[learned], weights[learned])
         own = [fusion.distance_weight, fusion.head_weight, fusion.summary_weight, fusion.tail_weight]
         logits[judged] = fusion.offset + features[judged] @ np.array(own[: features.shape[1]])
     return logits
 
 
-def folds(
-    is_anomaly: Truth, groups: NDArray[np.int64], count: int, seed: int
-) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+def folds(is_anomaly: Truth, groups: NDArray[np.int64], count: int, seed: int) -> list[Fold]:
     """Groups stay together; as many folds as the rarer class has groups, at most count."""
     rarer = min(len(np.unique(groups[is_anomaly])), len(np.unique(groups[~is_anomaly])))
     splitter = StratifiedGroupKFold(max(2, min(count, rarer)), shuffle=True, random_state=seed)

@@ -7,6 +7,7 @@ patches do, as in multiple-instance learning: image labels without a mask train 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, interpolate, max_pool2d
 
 from workers.detectors.efficientnet_lite import S8_CHANNELS, S16_CHANNELS, S32_CHANNELS, Features
+from workers.detectors.head_configuration import HeadConfiguration
 
 CHANNELS = (2 * S8_CHANNELS, S16_CHANNELS, S32_CHANNELS)
 SCARCE = -2.0  # the first guess of a patch's logit: most patches are good
@@ -37,38 +39,51 @@ class Logits(NamedTuple):
 
 def inputs(features: Features) -> Inputs:
     """One image as a batch of one."""
-    s8 = features.s8[None]
-    return Inputs(torch.cat([avg_pool2d(s8, 2), max_pool2d(s8, 2)], 1), features.s16[None], features.s32[None])
+    return Inputs(pooled(features.s8[None]), features.s16[None], features.s32[None])
+
+
+def pooled(s8: Tensor) -> Tensor:
+    """(B, channels, h, w) to (B, 2 * channels, h / 2, w / 2)."""
+    return torch.cat([avg_pool2d(s8, 2), max_pool2d(s8, 2)], 1)
+
+
+def head_of(configuration: HeadConfiguration, channels: Sequence[int] = CHANNELS) -> Head:
+    """Untrained; channels: of each stage, where they are not the backbone's."""
+    own = configuration
+    return Head(own.members, own.width, own.worst_share, own.dropout, channels)
 
 
 class Head(nn.Module):
     """Project each stride, add them on the stride-16 grid, look at 3x3 patches, judge each one."""
 
-    def __init__(self, members: int, width: int, worst_share: float, dropout: float) -> None:
+    def __init__(self, members: int, width: int, worst_share: float, dropout: float, channels: Sequence[int]) -> None:
         super().__init__()
         self.members, self.worst_share, self.dropout = members, worst_share, dropout
         wide = members * width
-        self.projections = nn.ModuleList(nn.Conv2d(channels, wide, 1) for channels in CHANNELS)
+        self.projections = nn.ModuleList(nn.Conv2d(count, wide, 1) for count in channels)
         self.context = nn.Conv2d(wide, wide, 3, padding=1, groups=members)
         self.judge = nn.Conv2d(wide, members, 1, groups=members)
         self.gain, self.offset = nn.Parameter(torch.ones(members)), nn.Parameter(torch.zeros(members))
         nn.init.constant_(self.judge.bias, SCARCE)  # type: ignore[arg-type]  # there is a bias
-        for name, channels in zip(Inputs._fields, CHANNELS, strict=True):
-            self.register_buffer(f"{name}_centre", torch.zeros(channels, 1, 1))
-            self.register_buffer(f"{name}_scale", torch.ones(channels, 1, 1))
+        for name, count in zip(Inputs._fields, channels, strict=True):
+            self.register_buffer(f"{name}_centre", torch.zeros(count, 1, 1))
+            self.register_buffer(f"{name}_scale", torch.ones(count, 1, 1))
 
     def standardise(self, stage: Tensor, name: str) -> Tensor:
         standardised: Tensor = (stage - self.get_buffer(f"{name}_centre")) / self.get_buffer(f"{name}_scale")
         return standardised
 
     def forward(self, stages: Inputs) -> Logits:
+        return self.of_standardised(Inputs(*map(self.standardise, stages, Inputs._fields)))
+
+    def of_standardised(self, stages: Inputs) -> Logits:
         grid = stages.s16.shape[2:]
         projected = []
-        for name, stage, projection in zip(Inputs._fields, stages, self.projections, strict=True):
-            one = projection(self.standardise(stage, name))  # (B, members * width, h, w)
+        for stage, projection in zip(stages, self.projections, strict=True):
+            one = projection(stage)  # (B, members * width, h, w)
             coarser = one.shape[2:] != grid
             projected.append(interpolate(one, grid, mode="bilinear", align_corners=False) if coarser else one)
-        x = self.dropped(F.relu(torch.stack(projected).sum(0)))
+        x = self.dropped(F.relu(sum(projected[1:], projected[0])))
         x = self.dropped(F.relu(self.context(x)))
         judged = self.judge(x)  # (B, members, h, w)
         count = max(1, int(self.worst_share * grid.numel()))

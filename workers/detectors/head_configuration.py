@@ -17,18 +17,18 @@ class HeadConfiguration:
     """As the one-class detector looks: then the backbone runs once for both."""
     folds: int = 5
     """Of the labelled parts: each is held out of one member's training in each round, whose word on it is believed."""
-    members: int = 10
+    members: int = 5
     """Heads, whose mean is what the detector says: one for each fold, in as many rounds of other folds as there are
     members for; those beyond learn from all parts."""
-    width: int = 32
+    width: int = 8
     worst_share: float = 0.05
     """Of the patches: their mean is the image's logit."""
     dropout: float = 0.2
-    epochs: int = 20
+    epochs: int = 4
     least_steps: int = 300
     """Few images are gone through more often."""
     batch_size: int = 32
-    learning_rate: float = 3e-3
+    learning_rate: float = 1e-2
     weight_decay: float = 0.01
     mask_weight: float = 1.0
     """Of the patches' losses, against those of the image."""

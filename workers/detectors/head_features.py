@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import NamedTuple, cast
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple, Self, TypeVar, cast
 
 import numpy as np
 import torch
@@ -12,16 +12,19 @@ from torch import Tensor
 from storage.errors import InspectionFailed, TeachingFailed
 from workers.detectors.detector import Image
 from workers.detectors.frame_features import Half, Looker, checked
-from workers.detectors.head import Inputs, inputs
+from workers.detectors.head import Inputs, pooled
+from workers.detectors.head_reduction import Directions, reduced
 from workers.detectors.labelled import Labelled, Seen, coverage
-from workers.detectors.summary import cells_of
+from workers.detectors.summary import cells_of, cells_of_frames
 
 MIRRORINGS: tuple[tuple[int, ...], ...] = ((), (-1,), (-2,), (-2, -1))
 """Axes that are turned around: a mirrored image's features are nearly the mirrored features, and cost no forward."""
 MIRRORED = 3
 """Looks at a mirrored image: nearly is not good enough for what sums up a frame in one row of numbers."""
+CHUNK = 64  # images at once
 
 Progress = Callable[[int], None]
+One = TypeVar("One")
 
 
 class Lessons(NamedTuple):
@@ -35,6 +38,10 @@ class Lessons(NamedTuple):
         """Features and coverage of these images, all mirrored alike."""
         stages = Inputs(*(stage[images].float().flip(mirroring) for stage in self.stages))
         return stages, self.coverage[images].flip(mirroring)
+
+    def along(self, directions: Sequence[Directions]) -> Self:
+        """The same, with fewer numbers a patch."""
+        return self._replace(stages=reduced(self.stages, directions))
 
 
 def look(labelled: Sequence[Labelled], looker: Looker, progress: Progress | None) -> list[Seen]:
@@ -69,12 +76,34 @@ def mirror(image: Image, way: int) -> Image:
 
 def lessons(frames: Sequence[Seen], looker: Looker) -> Lessons:
     """TeachingFailed when features are of another look."""
-    stages = [inputs(checked(one.features, looker.look).unpacked()) for one in frames]
+    features = [checked(one.features, looker.look) for one in frames]
+    s8 = torch.cat([pooled(stacked([one.s8 for one in some]).float()).half() for some in chunks(features)])
     return Lessons(
-        Inputs(*(torch.cat([one.half() for one in stage]) for stage in zip(*stages, strict=True))),
+        Inputs(s8, stacked([one.s16 for one in features]), stacked([one.s32 for one in features])),
         torch.stack([covered(one) for one in frames]),
         torch.tensor([one.coverage is not None or not one.is_anomaly for one in frames]),
     )
+
+
+def cells(frames: Sequence[Seen]) -> Tensor:
+    """(frames, cells, channels), as the machine that sums up a frame sees it."""
+    return torch.cat(
+        [
+            cells_of_frames(
+                stacked([one.features.s16 for one in some]).float(), stacked([one.features.s32 for one in some]).float()
+            )
+            for some in chunks(frames)
+        ]
+    )
+
+
+def chunks(some: Sequence[One]) -> Iterator[Sequence[One]]:
+    """So many at once that single precision does not fill the memory."""
+    return (some[start : start + CHUNK] for start in range(0, len(some), CHUNK))
+
+
+def stacked(stage: Sequence[Half]) -> Tensor:
+    return torch.from_numpy(np.stack(stage))
 
 
 def covered(one: Seen) -> Tensor:

@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits as cross_entropy
 
-from workers.detectors.head import Head, Inputs, Logits
+from workers.detectors.head import Head, Logits, head_of
 from workers.detectors.head_configuration import HeadConfiguration
 from workers.detectors.head_features import MIRRORINGS, Lessons
+from workers.detectors.head_reduction import grown, learn_directions
 from workers.detectors.telling import Told
 
 WARM_UP = 0.15  # of all steps
@@ -34,8 +35,9 @@ def train(
     disturbed: the very images, each disturbed: some steps, by lot, learn from them.
     """
     torch.manual_seed(seed)
-    head = Head(configuration.members, configuration.width, configuration.worst_share, configuration.dropout)
-    standardise(head, lessons.stages)
+    along = learn_directions(lessons.stages)
+    head = head_of(configuration, [len(one.matrix) for one in along])
+    lessons, disturbed = lessons.along(along), None if disturbed is None else disturbed.along(along)
     learns = learners(folds, configuration)
     rarity = (1 / is_anomaly.float().mean() - 1).clamp(0.1, 10)
     count = len(is_anomaly)
@@ -50,7 +52,7 @@ def train(
         images = drawn(step, count, batch, seed)
         source = disturbed if disturbed is not None and float(torch.rand(())) < DISTURBED else lessons
         stages, covered = source.batch(images, MIRRORINGS[int(torch.randint(len(MIRRORINGS), ()))])
-        logits = head(stages)
+        logits = head.of_standardised(stages)
         truth = is_anomaly[images].float()
         loss = image_loss(logits, truth, learns[images], rarity)
         known = lessons.localised[images]
@@ -61,7 +63,7 @@ def train(
         schedule.step()
         if told is not None:
             told((step + 1) / steps)
-    return head.eval()
+    return grown(head, along, configuration).eval()
 
 
 def learners(folds: Tensor, configuration: HeadConfiguration) -> Tensor:
@@ -78,14 +80,6 @@ def drawn(step: int, count: int, batch: int, seed: int) -> Tensor:
     epoch, place = divmod(step, count // batch)
     order = torch.randperm(count, generator=torch.Generator().manual_seed(seed * 100_003 + epoch))
     return order[place * batch : (place + 1) * batch]
-
-
-def standardise(head: Head, stages: Inputs) -> None:
-    """No label is looked at."""
-    for name, stage in zip(Inputs._fields, stages, strict=True):
-        values = stage.float()
-        head.get_buffer(f"{name}_centre").copy_(values.mean((0, 2, 3))[:, None, None])
-        head.get_buffer(f"{name}_scale").copy_(values.std((0, 2, 3))[:, None, None] + 1e-3)
 
 
 def optimiser_of(head: Head, configuration: HeadConfiguration) -> torch.optim.Optimizer:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
+BLOCK = 128  # channels multiplied at once
 SHRINKAGE = 0.01  # of the covariance, towards its mean variance
 NEIGHBOURS = 7  # patches along a side that count as one place
 SMALLEST_DEVIATION = 0.5  # of the mean deviation: a place that hardly varied must not decide alone
@@ -21,11 +22,15 @@ class PatchGaussian:
     """Mahalanobis distances."""
 
     def __init__(self, tensors: Mapping[str, Tensor]) -> None:
-        self.mean, self.whitening = tensors["mean"], tensors["whitening"]
+        self.mean, whitening = tensors["mean"], tensors["whitening"]
+        # Above its diagonal the whitening is 0: what lies there need not be multiplied.
+        starts = range(0, len(whitening), BLOCK)
+        self.blocks = [(start, whitening[start:, start : start + BLOCK].contiguous()) for start in starts]
 
     def distances(self, coarse: Tensor) -> Tensor:
         """How far out each patch lies, (patches, channels) to (patches,)."""
-        return ((coarse - self.mean) @ self.whitening).square().sum(1).sqrt()
+        out = coarse - self.mean
+        return torch.stack([(out[:, start:] @ block).square().sum(1) for start, block in self.blocks]).sum(0).sqrt()
 
 
 class Moments(NamedTuple):

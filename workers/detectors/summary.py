@@ -35,14 +35,19 @@ class Whitening(NamedTuple):
 
 def cells_of(features: Features) -> Tensor:
     """(cells, channels): strides 16 and 32 with their surroundings, on the stride-32 grid."""
-    s16 = avg_pool2d(features.s16[None], 4, 2, 1, count_include_pad=False)
-    s32 = avg_pool2d(features.s32[None], 3, 1, 1, count_include_pad=False)
-    return torch.cat([s16, s32], 1)[0].flatten(1).T.contiguous()
+    return cells_of_frames(features.s16[None], features.s32[None])[0]
+
+
+def cells_of_frames(s16: Tensor, s32: Tensor) -> Tensor:
+    """The same of several frames: (frames, channels, rows, columns) each, to (frames, cells, channels)."""
+    around16 = avg_pool2d(s16, 4, 2, 1, count_include_pad=False)
+    around32 = avg_pool2d(s32, 3, 1, 1, count_include_pad=False)
+    return torch.cat([around16, around32], 1).flatten(2).transpose(1, 2).contiguous()
 
 
 def moments_of(cells: Tensor) -> Moments:
-    """Of these frames' cells, (frames, cells, channels)."""
-    rows = cells.flatten(0, 1)
+    """Of every other cell of these frames, (frames, cells, channels): neighbours see much the same."""
+    rows = cells[:, ::2].flatten(0, 1)
     return Moments(len(rows), rows.sum(0, dtype=torch.float64), (rows.T @ rows).double())
 
 

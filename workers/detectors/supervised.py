@@ -30,7 +30,7 @@ from workers.detectors.efficientnet_lite import PREPROCESSING, S16_CHANNELS, WEI
 from workers.detectors.frame_features import Look, Looker
 from workers.detectors.frame_features import packed as rounded
 from workers.detectors.fusion import Fusion, probability
-from workers.detectors.head import Head, inputs
+from workers.detectors.head import Head, head_of, inputs
 from workers.detectors.head_configuration import HeadConfiguration
 from workers.detectors.patchcore import PatchCore
 from workers.detectors.summary import cells_of
@@ -215,7 +215,7 @@ def beneath_prefix(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tens
 
 
 def restored_head(configuration: HeadConfiguration, tensors: Mapping[str, Tensor]) -> Head:
-    head = Head(configuration.members, configuration.width, configuration.worst_share, configuration.dropout)
+    head = head_of(configuration)
     try:
         head.load_state_dict(beneath_prefix(HEAD, tensors))
     except RuntimeError as error:

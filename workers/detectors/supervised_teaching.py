@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -23,6 +24,12 @@ from workers.detectors.tail_configuration import TailConfiguration
 from workers.detectors.telling import Told, within
 
 
+class Taught(NamedTuple):
+    detector: SupervisedDetector
+    raw_scores: dict[int, float]
+    """Of each good frame, by its place: by a PatchCore that did not learn from it."""
+
+
 def teach(
     frames: Sequence[Seen],
     *,
@@ -33,7 +40,7 @@ def teach(
     tail: TailConfiguration | None = None,
     seed: int = 0,
     told: Told | None = None,
-) -> SupervisedDetector:
+) -> Taught:
     """Everything anew, without a forward pass; is_taught of the frames plays no part.
 
     TeachingFailed when labels contradict one another, are too few, or good parts are too few for base's target
@@ -54,7 +61,7 @@ def teach(
     scores[good] = [score_of(below.calibration, raw) for raw in raw_scores]
     bad = [place for place, one in enumerate(frames) if one.is_anomaly]
     scores[bad] = [below.score_features([frames[place].features.unpacked()]).anomaly_score for place in bad]
-    return refit(
+    detector = refit(
         below,
         frames,
         scores,
@@ -65,3 +72,4 @@ def teach(
         seed=seed,
         told=within(told, 0.3, 1),
     )
+    return Taught(detector, dict(zip(good, raw_scores, strict=True)))

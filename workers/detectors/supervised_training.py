@@ -18,21 +18,18 @@ from scipy.special import expit
 from torch import Tensor
 
 from storage.errors import InspectionFailed, TeachingFailed
-from workers.detectors import fusion_training
+from workers.detectors import fusion_training, summary_training
 from workers.detectors.calibration import calibrate, parts_needed, score_of
 from workers.detectors.detector import Calibration, Detector
 from workers.detectors.efficientnet_lite import build
 from workers.detectors.frame_features import Look
 from workers.detectors.fusion import Fusion
 from workers.detectors.head_configuration import HeadConfiguration
-from workers.detectors.head_features import Progress, lessons, look
+from workers.detectors.head_features import Progress, cells, lessons, look
 from workers.detectors.head_training import out_of_fold as head_out_of_fold
 from workers.detectors.head_training import train
 from workers.detectors.labelled import Labelled, Seen, check
 from workers.detectors.patchcore import PatchCore
-from workers.detectors.summary import cells_of, moments_of
-from workers.detectors.summary_machine import learn_machine
-from workers.detectors.summary_machine import out_of_fold as machine_out_of_fold
 from workers.detectors.supervised import Learned, SupervisedDetector, looker_for, shares_look
 from workers.detectors.tail import Tails, parted
 from workers.detectors.tail_configuration import TailConfiguration
@@ -117,12 +114,9 @@ def refit(
         sources = learned_from, lessons(copies, looker) if copies else None
         head = train(sources[0], truth_of, fold_of, configuration, seed, sources[1], within(told, 0, HEAD_SHARE))
     logits = head_out_of_fold(head, learned_from, fold_of, configuration).numpy().astype(np.float64)
-    cells = torch.stack([cells_of(one.features.unpacked()) for one in (*frames, *copies)])
-    cells = torch.cat([cells, *mirrored(frames, LARGEST_LESSON - len(cells))])
-    times = len(cells) // len(frames)
-    machine = learn_machine(cells, np.tile(is_anomaly, times), [moments_of(cells)])
-    here = within(told, HEAD_SHARE, BEFORE_TAIL)
-    margins = machine_out_of_fold(cells, np.tile(is_anomaly, times), np.tile(rounds[0], times), here)[: len(frames)]
+    looks = cells([*frames, *copies])
+    looks = torch.cat([looks, *mirrored(frames, LARGEST_LESSON - len(looks))])
+    machine, margins = summary_training.teach(looks, is_anomaly, rounds[0], within(told, HEAD_SHARE, BEFORE_TAIL))
     fine_tuned = tuned(frames, copies, groups, tail or TailConfiguration(), seed, within(told, BEFORE_TAIL, 1))
     truth, parts = is_anomaly[judging], [groups[place] for place in judging]
     weights = importance(truth, anomaly_rate)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from functools import cached_property
 
 import numpy as np
+from numpy.typing import NDArray
 
 from storage.errors import InspectionFailed, TrainingRefused
 from storage.images import Image
 from storage.snapshot_models import SnapshotItem
 from workers.datasets.disturbance import drawn
+from workers.detectors.calibration import score_of
 from workers.detectors.detector import Detector
 from workers.detectors.frame_features import FrameFeatures, Half, Looker
 from workers.detectors.head_features import mirrored_cells
@@ -96,3 +99,14 @@ class Looking:
         """The same, and the one-class score."""
         seen = self.seen(item)
         return seen, self.score(item, seen.features)
+
+    def judged_by_memory(self, items: Iterable[SnapshotItem]) -> tuple[list[Seen], NDArray[np.float64]]:
+        """The frames, each with a score that was not learned from it: nothing of them is known to the memory as far as
+        a head can tell."""
+        frames, scores = [], []
+        for item in items:
+            frame, score = self.lesson(item)
+            raw = self.material.raw_scores.get(item.sha256)
+            frames.append(replace(frame, is_taught=False))
+            scores.append(score if raw is None else score_of(self.base.calibration, raw))
+        return frames, np.array(scores)

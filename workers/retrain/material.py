@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from storage.image_store import ImageStore
 from storage.images import Image, decode
@@ -13,13 +13,18 @@ from workers.snapshots.mask import Mask, mask_of
 
 @dataclass(frozen=True)
 class Material:
-    """The images models may learn from. known: SHA-256 of those that the one-class detector was taught from."""
+    """The images models may learn from.
+
+    known: SHA-256 of those that the one-class detector was taught from. raw_scores: of those, by SHA-256, by one that
+    did not learn from the image, where that was kept.
+    """
 
     items: Sequence[SnapshotItem]
     store: ImageStore
     minimum_side: int
     maximum_megapixels: float
     known: frozenset[str] = frozenset()
+    raw_scores: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def groups(self) -> list[str]:

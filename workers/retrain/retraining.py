@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from random import Random
 from typing import Any, Final
@@ -36,14 +36,19 @@ logger = logging.getLogger(__name__)
 KEPT_GOOD: Final = 200
 """Parts decided to be good that no memory takes in: what a head is worth, and its thresholds, come from them."""
 
+NEW_SHARE: Final = 0.1
+"""Of the good images: so many may be unknown to a memory that is kept."""
+
 
 @dataclass(frozen=True)
 class Retrained:
-    """A candidate, what was made anew of it, and the images that its one-class detector knows."""
+    """A candidate, what was made anew of it, and the images that its one-class detector knows, by SHA-256."""
 
     detector: Detector
     made: str
     memory: frozenset[str]
+    raw_scores: Mapping[str, float] = field(default_factory=dict)
+    """Of the images in memory, each by one that does not know it: a run that keeps the memory needs them."""
 
 
 def one_class(champion: Detector) -> Detector:
@@ -63,6 +68,8 @@ def retrained(base: Detector, material: Material, recipe: Mapping[str, Any], run
             material = rest
     both = min(len(material.good_parts()), len(material.bad_parts())) >= LEAST_GROUPS_OF_A_CLASS
     if both and isinstance(base, PatchCore) and base.eye.look is not None:
+        if memory_will_do(material):
+            return on_memory(base, material, run, fine_tuning(recipe))
         try:
             return everything_anew(base, material, run, fine_tuning(recipe))
         except TeachingFailed as error:  # too few good parts to hold some out: the memory stays as it is
@@ -82,7 +89,7 @@ def retrained(base: Detector, material: Material, recipe: Mapping[str, Any], run
             )
         return Retrained(base, "; ".join(made), known)
     detector = with_head(base, material, run, fine_tuning(recipe))
-    made.append(f"head{and_tail(detector)} from {len(material.items)} images, {heard(detector)}")
+    made.append(of_labels(detector, len(material.items)))
     return Retrained(detector, "; ".join(made), known)
 
 
@@ -96,7 +103,7 @@ def everything_anew(base: PatchCore, material: Material, run: Run, tail: TailCon
     looking = Looking(base, material, run.cache, run.device)
     frames = [looking.seen(item) for item in counted(material, run)]
     run.note(progress=0.0, detail=f"learning from {len(frames)} images")
-    detector = teach(
+    detector, raw_scores = teach(
         frames,
         groups=material.groups,
         base=base.configuration,
@@ -105,8 +112,43 @@ def everything_anew(base: PatchCore, material: Material, run: Run, tail: TailCon
         told=partial(tell_learning, run),
     )
     good = frozenset(item.sha256 for item in material.items if not item.is_anomaly)
-    made = f"memory of {len(good)} good images; head{and_tail(detector)} from {len(frames)} images, {heard(detector)}"
-    return Retrained(detector, made, good)
+    made = f"memory of {len(good)} good images; {of_labels(detector, len(frames))}"
+    return Retrained(detector, made, good, {material.items[place].sha256: raw for place, raw in raw_scores.items()})
+
+
+def memory_will_do(material: Material) -> bool:
+    """Whether the champion's memory knows nearly all good images, and nothing else, and how it was judged is known.
+
+    It would learn next to nothing from the others, and to teach it anew takes longer than all the rest.
+    """
+    good = {item.sha256 for item in material.items if not item.is_anomaly}
+    new = good - set(material.raw_scores)
+    return bool(material.raw_scores) and material.raw_scores.keys() <= good and len(new) <= NEW_SHARE * len(good)
+
+
+def on_memory(base: PatchCore, material: Material, run: Run, tail: TailConfiguration) -> Retrained:
+    """Head, tail and thresholds from all labels, on the champion's memory. What it says of good parts it does not know
+    is as good to learn these from as what was said of the others by a memory without them."""
+    looking = Looking(base, material, run.cache, run.device)
+    frames, scores = looking.judged_by_memory(counted(material, run))
+    run.note(progress=0.0, detail=f"learning from {len(frames)} images")
+    detector = refit(
+        base,
+        frames,
+        scores,
+        groups=material.groups,
+        configuration=looking.configuration,
+        tail=tail,
+        seed=run.row.seed,
+        told=partial(tell_learning, run),
+    )
+    known = frozenset(material.raw_scores)
+    made = f"memory of {len(known)} good images kept; {of_labels(detector, len(frames))}"
+    return Retrained(detector, made, known, material.raw_scores)
+
+
+def of_labels(detector: SupervisedDetector, images: int) -> str:
+    return f"head{and_tail(detector)} from {images} images, {heard(detector)}"
 
 
 def tell_learning(run: Run, share: float) -> None:

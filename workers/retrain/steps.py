@@ -97,7 +97,8 @@ def material(run: Run, row: ModelVersion, base: Detector) -> Material:
     """Images are decoded as fine as the champion's one-class detector and a head on it want them."""
     side = max(base.image_size, beneath(base).image_size)
     known = frozenset(row.configuration.get("memory_from", ()))
-    return Material(items(run, *LEARNED), run.store, side, run.plan.maximum_megapixels, known)
+    raw_scores = row.configuration.get("memory_scores", {})
+    return Material(items(run, *LEARNED), run.store, side, run.plan.maximum_megapixels, known, raw_scores)
 
 
 # Features
@@ -134,7 +135,12 @@ def fit(run: Run) -> Left:
     put_in_place(draft, run.checkpoint.candidate)
     with run.database.begin() as session:
         version = records.next_model_id(session, run.row.recipe, f"{now():%Y%m%d}")
-    return {"version": version, "sha256": sha256, "made": done.made, "memory": sorted(done.memory)}
+    return {
+        "version": version,
+        "sha256": sha256,
+        "made": done.made,
+        "memory": {"memory_from": sorted(done.memory), "memory_scores": dict(done.raw_scores)},
+    }
 
 
 # Evaluate
@@ -389,7 +395,7 @@ def version_row(run: Run, detector: Detector) -> ModelVersion:
         recipe=run.row.recipe,
         detector=detector.name,
         sha256=made["sha256"],
-        configuration=settings | {"memory_from": made["memory"]},
+        configuration=settings | made["memory"],
         ok_threshold=detector.ok_threshold,
         ng_threshold=detector.ng_threshold,
         metrics={

@@ -140,8 +140,9 @@ def test_a_tail_is_heard_and_kept_only_where_the_others_do_worse_without(knows: 
     truth = draw.random(300) < 0.5
     head, tail = truth + draw.normal(0, 1, 300), (4 * truth if knows else 0) + draw.normal(0, 1, 300)
     scores, parts = np.full(300, 0.5), [str(number) for number in range(300)]
+    parted = fusion_training.folds(truth, fusion_training.numbered(parts), 5, 0)
     fusion, evidence = fusion_training.learn(
-        scores, head, head, truth, np.ones(300), parts, 0, may_help=True, tail=tail
+        scores, head, head, truth, np.ones(300), parts, 0, parted=parted, may_help=True, tail=tail
     )
     assert (fusion.tail_weight > 0) is knows
     assert evidence.labels_help and evidence.auroc_tail is not None

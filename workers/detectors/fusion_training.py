@@ -52,17 +52,18 @@ def learn(
     groups: Sequence[str],
     seed: int,
     *,
+    parted: Sequence[Fold],
     may_help: bool,
     tail: Floats | None = None,
 ) -> tuple[Fusion, Evidence]:
     """scores are the one-class detector's; the head's and the tail's logits and the summary's margins are out of fold.
 
     The tail has a say only where the others do worse without. weights say how many parts to come an image stands for.
+    parted: the folds that how much each may say is judged by.
     may_help is false where the fused score could not be calibrated: then only the one-class score counts.
     """
     features = np.stack([distance(scores), head, margins], 1)
     numbers = numbered(groups)
-    parted = folds(is_anomaly, numbers, 5, seed)
     fused, below = (cross_fitted(one, is_anomaly, weights, parted) for one in (features, features[:, :1]))
 
     def better(before: Floats, after: Floats) -> bool:

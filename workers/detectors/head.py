@@ -13,7 +13,7 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.functional import avg_pool2d, interpolate, max_pool2d
+from torch.nn.functional import interpolate
 
 from workers.detectors.efficientnet_lite import S8_CHANNELS, S16_CHANNELS, S32_CHANNELS, Features
 from workers.detectors.head_configuration import HeadConfiguration
@@ -43,8 +43,12 @@ def inputs(features: Features) -> Inputs:
 
 
 def pooled(s8: Tensor) -> Tensor:
-    """(B, channels, h, w) to (B, 2 * channels, h / 2, w / 2)."""
-    return torch.cat([avg_pool2d(s8, 2), max_pool2d(s8, 2)], 1)
+    """(B, channels, h, w) to (B, 2 * channels, h / 2, w / 2): mean and maximum. Torch's own pooling takes six times as
+    long."""
+    left, right = s8[..., ::2], s8[..., 1::2]
+    sums, larger = left + right, torch.maximum(left, right)
+    means = (sums[..., ::2, :] + sums[..., 1::2, :]) / 4
+    return torch.cat([means, torch.maximum(larger[..., ::2, :], larger[..., 1::2, :])], 1)
 
 
 def head_of(configuration: HeadConfiguration, channels: Sequence[int] = CHANNELS) -> Head:

@@ -24,6 +24,7 @@ from workers.detectors.detector import Calibration, Detector
 from workers.detectors.efficientnet_lite import build
 from workers.detectors.frame_features import Look
 from workers.detectors.fusion import Fusion
+from workers.detectors.fusion_training import Fold
 from workers.detectors.head_configuration import HeadConfiguration
 from workers.detectors.head_features import Progress, cells, lessons, look
 from workers.detectors.head_training import out_of_fold as head_out_of_fold
@@ -107,7 +108,9 @@ def refit(
     scores = scores_of(base, frames, configuration.look) if scores is None else scores
     is_anomaly = np.array([one.is_anomaly for one in frames])
     judging = new_to_base(frames)
-    rounds = [fold_of_each(frames, groups, configuration.folds, seed + turn) for turn in range(configuration.rounds)]
+    truth, parts = is_anomaly[judging], [groups[place] for place in judging]
+    divisions = [divided(truth, parts, configuration.folds, seed + turn) for turn in range(configuration.rounds)]
+    rounds = [fold_of_each(one, judging, len(frames)) for one in divisions]
     learned_from, copies = lessons(frames, looker), disturbed(frames)
     with torch.random.fork_rng(devices=[]):  # the caller's random numbers stay its own
         truth_of, fold_of = torch.from_numpy(is_anomaly), torch.from_numpy(np.stack(rounds, 1))
@@ -118,12 +121,13 @@ def refit(
     looks = torch.cat([looks, *mirrored(frames, LARGEST_LESSON - len(looks))])
     machine, margins = summary_training.teach(looks, is_anomaly, rounds[0], within(told, HEAD_SHARE, BEFORE_TAIL))
     fine_tuned = tuned(frames, copies, groups, tail or TailConfiguration(), seed, within(told, BEFORE_TAIL, 1))
-    truth, parts = is_anomaly[judging], [groups[place] for place in judging]
     weights = importance(truth, anomaly_rate)
     said = scores[judging], logits[judging], margins[judging]
     heard = None if fine_tuned is None else fine_tuned.logits[judging]
     may_help = enough_good(truth, parts, base.calibration)
-    fusion, evidence = fusion_training.learn(*said, truth, weights, parts, seed, may_help=may_help, tail=heard)
+    fusion, evidence = fusion_training.learn(
+        *said, truth, weights, parts, seed, parted=divisions[0], may_help=may_help, tail=heard
+    )
     raw = fusion.raw(*said, 0.0 if heard is None else heard)
     calibration = calibrated(fusion, base, raw, truth, parts)
     learned = Learned(fusion, asdict(evidence), score_of(calibration, best_f1_threshold(raw, weights)))
@@ -151,7 +155,9 @@ def tuned(
         return None
     entry, _ = parted(build())
     sources = [entered(entry, stride_16(some)) for some in (frames, copies) if some]
-    folds = torch.from_numpy(fold_of_each(frames, groups, configuration.folds, seed))
+    judging = new_to_base(frames)
+    division = divided(is_anomaly[judging], [groups[place] for place in judging], configuration.folds, seed)
+    folds = torch.from_numpy(fold_of_each(division, judging, len(frames)))
     with torch.random.fork_rng(devices=[]):
         members = train_tails(sources, torch.from_numpy(is_anomaly), folds, configuration, seed, told)
     logits = tail_out_of_fold(members, sources[0], folds).numpy().astype(np.float64)
@@ -213,13 +219,15 @@ def scores_of(base: Detector, frames: Sequence[Seen], look: Look) -> Floats:
     return np.array([base.score_features([one.features.unpacked()]).anomaly_score for one in frames])
 
 
-def fold_of_each(frames: Sequence[Seen], groups: Sequence[str], count: int, seed: int) -> NDArray[np.int64]:
+def divided(truth: Truth, parts: Sequence[str], count: int, seed: int) -> list[Fold]:
+    """Places to learn from and places to judge; no part is in both."""
+    return fusion_training.folds(truth, fusion_training.numbered(parts), count, seed)
+
+
+def fold_of_each(parted: Sequence[Fold], judging: Sequence[int], count: int) -> NDArray[np.int64]:
     """The member that must not learn from each image; parts the one-class detector knows are for all to learn from."""
-    folds = np.full(len(frames), NOBODY)
-    judging = new_to_base(frames)
-    truth = np.array([frames[place].is_anomaly for place in judging])
-    numbers = fusion_training.numbered([groups[place] for place in judging])
-    for member, (_, judged) in enumerate(fusion_training.folds(truth, numbers, count, seed)):
+    folds = np.full(count, NOBODY)
+    for member, (_, judged) in enumerate(parted):
         folds[np.array(judging)[judged]] = member
     return folds
 

@@ -36,7 +36,7 @@ def train(
     """
     torch.manual_seed(seed)
     along = learn_directions(lessons.stages)
-    head = head_of(configuration, [len(one.matrix) for one in along])
+    head = head_of(configuration, [len(one.matrix) for one in along]).to(memory_format=torch.channels_last)
     lessons, disturbed = lessons.along(along), None if disturbed is None else disturbed.along(along)
     learns = learners(folds, configuration)
     rarity = (1 / is_anomaly.float().mean() - 1).clamp(0.1, 10)

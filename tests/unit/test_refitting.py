@@ -22,7 +22,7 @@ from workers.detectors.patchcore import PatchCore, PatchCoreConfiguration
 from workers.detectors.patchcore_teaching import teach_features, teach_judged
 from workers.detectors.summary import cells_of
 from workers.detectors.supervised_teaching import teach
-from workers.detectors.supervised_training import fit, mirrored, refit
+from workers.detectors.supervised_training import fit, mirrored, mirrored_ways, refit
 
 LOOK = Look(96, local_contrast=True)
 SMALL = HeadConfiguration(image_size=96, folds=2, members=2, width=8, epochs=2, least_steps=1, batch_size=16)
@@ -128,12 +128,12 @@ def test_mirrored_looks_are_learned_from_and_judge_nothing(base: PatchCore, kept
 
 
 def test_of_many_frames_fewer_mirrored_looks_are_learned_from(kept: list[Seen], looker: Looker) -> None:
-    count = len(kept)
-    room = (-count, 0, count - 1, count, 3 * count, 99 * count)
-    assert [len(mirrored(kept, most)) for most in room] == [0, 0, 0, 1, 3, 3]
+    assert [mirrored_ways(frames, copies=0) for frames in (5000, 4000, 2001, 2000, 1000, 10)] == [0, 0, 0, 1, 3, 3]
+    assert [mirrored_ways(frames, copies=1) for frames in (2000, 1334, 1333, 800, 10)] == [0, 0, 1, 3, 3]
+    assert [len(mirrored(kept, ways)) for ways in (0, 1, 3)] == [0, 1, 3]
     upside_down = looker.features(mirror(PARTS[4].image, 1))
     expected = cells_of(upside_down.unpacked()).half().float()
-    assert torch.equal(mirrored(kept, 2 * count)[1][4], expected), "the second way, of the fifth frame"
+    assert torch.equal(mirrored(kept, 2)[1][4], expected), "the second way, of the fifth frame"
 
 
 @pytest.mark.parametrize("shape", [(5, 7), (5, 7, 3)])

@@ -55,9 +55,8 @@ def reduced(stages: Inputs, along: Sequence[Directions]) -> Inputs:
 def rotated(stage: Tensor, along: Directions) -> Tensor:
     weights = along.matrix / along.scale[:, 0, 0]
     bias = -(weights @ along.centre[:, 0, 0])
-    return torch.cat(
-        [conv2d(part.float(), weights[:, :, None, None], bias).half() for part in torch.split(stage, CHUNK)]
-    )
+    parts = [conv2d(part.float(), weights[:, :, None, None], bias).half() for part in torch.split(stage, CHUNK)]
+    return torch.cat(parts).contiguous(memory_format=torch.channels_last)
 
 
 def grown(head: Head, along: Sequence[Directions], configuration: HeadConfiguration) -> Head:

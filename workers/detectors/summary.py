@@ -48,6 +48,7 @@ def cells_of_frames(s16: Tensor, s32: Tensor) -> Tensor:
 
 def meant(stage: Tensor, line: Tensor) -> Tensor:
     """(frames, channels, h, w) to (frames, rows, columns, channels)."""
+    line = line.to(stage.device)
     return torch.einsum("ih,bchw,jw->bijc", line, stage, line)
 
 
@@ -59,8 +60,11 @@ def means(side: int, reach: int, step: int) -> Tensor:
 
 
 def moments_of(cells: Tensor) -> Moments:
-    """Of every other cell of these frames, (frames, cells, channels): neighbours see much the same."""
-    rows = cells[:, ::2].flatten(0, 1)
+    """Of every other cell of these frames, as on a chessboard, (frames, cells, channels): neighbours see much the
+    same."""
+    side = int(cells.shape[1] ** 0.5)
+    places = [place for place in range(cells.shape[1]) if (place // side + place % side) % 2 == 0]
+    rows = cells[:, places].flatten(0, 1)
     return Moments(len(rows), rows.sum(0, dtype=torch.float64), (rows.T @ rows).double())
 
 

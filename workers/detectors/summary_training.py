@@ -27,7 +27,7 @@ Truth = NDArray[np.bool_]
 
 class Taught(NamedTuple):
     machine: SummaryMachine
-    margins: Floats  # (frames,), each by a machine that never saw the frame; of fold -1 by one that did
+    margins: Floats  # (frames,), each by a machine that never learned from the frame; of fold -1 by one that did
 
 
 def teach(looks: Tensor, is_anomaly: Truth, folds: NDArray[np.int64], told: Told | None = None) -> Taught:

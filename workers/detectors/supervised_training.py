@@ -26,7 +26,7 @@ from workers.detectors.frame_features import Look
 from workers.detectors.fusion import Fusion
 from workers.detectors.fusion_training import Fold
 from workers.detectors.head_configuration import HeadConfiguration
-from workers.detectors.head_features import Progress, cells, lessons, look
+from workers.detectors.head_features import MIRRORED, Progress, cells, lessons, look
 from workers.detectors.head_training import out_of_fold as head_out_of_fold
 from workers.detectors.head_training import train
 from workers.detectors.labelled import Labelled, Seen, check
@@ -118,7 +118,7 @@ def refit(
         head = train(sources[0], truth_of, fold_of, configuration, seed, sources[1], within(told, 0, HEAD_SHARE))
     logits = head_out_of_fold(head, learned_from, fold_of, configuration).numpy().astype(np.float64)
     looks = cells([*frames, *copies])
-    looks = torch.cat([looks, *mirrored(frames, LARGEST_LESSON - len(looks))])
+    looks = torch.cat([looks, *mirrored(frames, mirrored_ways(len(frames), len(copies) // len(frames)))])
     machine, margins = summary_training.teach(looks, is_anomaly, rounds[0], within(told, HEAD_SHARE, BEFORE_TAIL))
     fine_tuned = tuned(frames, copies, groups, tail or TailConfiguration(), seed, within(told, BEFORE_TAIL, 1))
     weights = importance(truth, anomaly_rate)
@@ -175,15 +175,16 @@ def disturbed(frames: Sequence[Seen]) -> list[Seen]:
     return copies if len(copies) == len(frames) else []
 
 
-def mirrored(frames: Sequence[Seen], most: int) -> list[Tensor]:
-    """(frames, cells, channels) for one way to mirror, then for the next: as many ways as fit into `most` rows.
+def mirrored_ways(frames: int, copies: int) -> int:
+    """In how many ways so many frames, with so many copies of each, are learned from mirrored."""
+    return min(MIRRORED, max(0, LARGEST_LESSON // frames - 1 - copies))
 
-    None, unless all frames are known so.
-    """
+
+def mirrored(frames: Sequence[Seen], ways: int) -> list[Tensor]:
+    """(frames, cells, channels) for one way to mirror, then for the next; none, unless all frames are known so."""
     known = [one.mirrored for one in frames if one.mirrored is not None]
     if len(known) < len(frames):
         return []
-    ways = min(len(known[0]), max(0, most) // len(frames))
     return [torch.from_numpy(np.stack([one[way] for one in known])).float() for way in range(ways)]
 
 

@@ -19,7 +19,7 @@ from workers.detectors.frame_features import FrameFeatures, Half, Looker
 from workers.detectors.head_features import mirrored_cells
 from workers.detectors.labelled import Seen, coverage
 from workers.detectors.supervised import looker_for, shares_look
-from workers.detectors.supervised_training import beneath
+from workers.detectors.supervised_training import beneath, mirrored_ways
 from workers.retrain.feature_cache import FeatureCache
 from workers.retrain.material import Material
 
@@ -32,6 +32,7 @@ class Looking:
         self.configuration = beneath(base)
         self.look = self.configuration.look
         self.looked = 0  # images that were not in the cache
+        self.mirrors = mirrored_ways(len(material.items), copies=1) > 0
         self.opened: tuple[str, Image] | None = None
 
     @cached_property
@@ -72,8 +73,9 @@ class Looking:
 
     def score(self, item: SnapshotItem, features: FrameFeatures) -> float:
         """What the one-class detector says of the frame; of one it was taught from that is nothing."""
-        if self.material.is_taught(item):
-            return 0.0
+        return 0.0 if self.material.is_taught(item) else self.said(item, features)
+
+    def said(self, item: SnapshotItem, features: FrameFeatures) -> float:
         look = f"score-{self.base.version}"
         if kept := self.cache.get(look, item.sha256):
             return float(kept["score"][0])
@@ -93,7 +95,8 @@ class Looking:
         mask = self.material.mask(item)
         covered = None if mask is None else coverage(mask, features.s16.shape[-1])
         is_taught = self.material.is_taught(item)
-        return Seen(features, item.is_anomaly, covered, is_taught, self.disturbed(item), self.mirrored(item))
+        mirrored = self.mirrored(item) if self.mirrors else None
+        return Seen(features, item.is_anomaly, covered, is_taught, self.disturbed(item), mirrored)
 
     def lesson(self, item: SnapshotItem) -> tuple[Seen, float]:
         """The same, and the one-class score."""
@@ -101,12 +104,11 @@ class Looking:
         return seen, self.score(item, seen.features)
 
     def judged_by_memory(self, items: Iterable[SnapshotItem]) -> tuple[list[Seen], NDArray[np.float64]]:
-        """The frames, each with a score that was not learned from it: nothing of them is known to the memory as far as
-        a head can tell."""
+        """The frames, each with a score that was not learned from it, so that none counts as taught."""
         frames, scores = [], []
         for item in items:
-            frame, score = self.lesson(item)
+            frame = replace(self.seen(item), is_taught=False)
             raw = self.material.raw_scores.get(item.sha256)
-            frames.append(replace(frame, is_taught=False))
-            scores.append(score if raw is None else score_of(self.base.calibration, raw))
+            frames.append(frame)
+            scores.append(self.said(item, frame.features) if raw is None else score_of(self.base.calibration, raw))
         return frames, np.array(scores)

@@ -13,6 +13,8 @@ from random import Random
 from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import binomtest
 
 from storage.errors import TeachingFailed, TrainingRefused
 from storage.snapshot_models import SnapshotItem
@@ -66,10 +68,12 @@ def retrained(base: Detector, material: Material, recipe: Mapping[str, Any], run
             made.append(f"prompts from {len(lessons.items)} images, nothing else from these")
         if base.learned.training:  # the champion's, too: what they learned from says nothing of parts to come
             material = rest
-    both = min(len(material.good_parts()), len(material.bad_parts())) >= LEAST_GROUPS_OF_A_CLASS
-    if both and isinstance(base, PatchCore) and base.eye.look is not None:
-        if memory_will_do(material):
-            return on_memory(base, material, run, fine_tuning(recipe))
+    some_bad = len(material.bad_parts()) >= LEAST_GROUPS_OF_A_CLASS
+    both = some_bad and len(material.good_parts()) >= LEAST_GROUPS_OF_A_CLASS
+    judged = some_bad and bool(material.raw_scores)  # good parts that it knows, by a memory without them
+    if (both or judged) and isinstance(base, PatchCore) and base.eye.look is not None:
+        if memory_will_do(material) and (kept := on_memory(base, material, run, fine_tuning(recipe))):
+            return kept
         try:
             return everything_anew(base, material, run, fine_tuning(recipe))
         except TeachingFailed as error:  # too few good parts to hold some out: the memory stays as it is
@@ -117,20 +121,30 @@ def everything_anew(base: PatchCore, material: Material, run: Run, tail: TailCon
 
 
 def memory_will_do(material: Material) -> bool:
-    """Whether the champion's memory knows nearly all good images, and nothing else, and how it was judged is known.
+    """Whether the champion's memory knows nearly all good images and nothing else, and what it said of each is known.
 
     It would learn next to nothing from the others, and to teach it anew takes longer than all the rest.
     """
-    good = {item.sha256 for item in material.items if not item.is_anomaly}
-    new = good - set(material.raw_scores)
-    return bool(material.raw_scores) and material.raw_scores.keys() <= good and len(new) <= NEW_SHARE * len(good)
+    known = material.raw_scores.keys()
+    good = {item.sha256: item.part_key for item in material.items if not item.is_anomaly}
+    parts = {good[sha256] for sha256 in known & good.keys()}
+    new = [part for sha256, part in good.items() if sha256 not in known]
+    # One more image of a part it knows would be judged by a memory that knows the part.
+    return bool(known) and known <= good.keys() and len(new) <= NEW_SHARE * len(good) and parts.isdisjoint(new)
 
 
-def on_memory(base: PatchCore, material: Material, run: Run, tail: TailConfiguration) -> Retrained:
+def on_memory(base: PatchCore, material: Material, run: Run, tail: TailConfiguration) -> Retrained | None:
     """Head, tail and thresholds from all labels, on the champion's memory. What it says of good parts it does not know
-    is as good to learn these from as what was said of the others by a memory without them."""
+    is nearly as good to learn these from as what was said of the others by memories without them.
+
+    None where it rejects more of these than it promised: they do not look as good parts did, and must be learned.
+    """
     looking = Looking(base, material, run.cache, run.device)
     frames, scores = looking.judged_by_memory(counted(material, run))
+    known = frozenset(material.raw_scores)
+    new = [place for place, one in enumerate(material.items) if not one.is_anomaly and one.sha256 not in known]
+    if rejects_too_many(scores[new] >= base.ng_threshold, base.calibration.target_false_reject_rate):
+        return None
     run.note(progress=0.0, detail=f"learning from {len(frames)} images")
     detector = refit(
         base,
@@ -142,9 +156,15 @@ def on_memory(base: PatchCore, material: Material, run: Run, tail: TailConfigura
         seed=run.row.seed,
         told=partial(tell_learning, run),
     )
-    known = frozenset(material.raw_scores)
     made = f"memory of {len(known)} good images kept; {of_labels(detector, len(frames))}"
     return Retrained(detector, made, known, material.raw_scores)
+
+
+def rejects_too_many(rejected: NDArray[np.bool_], promised: float) -> bool:
+    """Whether so many rejects among good parts would be seen by chance less than one time in a hundred."""
+    if not len(rejected):
+        return False
+    return float(binomtest(int(rejected.sum()), len(rejected), promised, alternative="greater").pvalue) < 0.01
 
 
 def of_labels(detector: SupervisedDetector, images: int) -> str:

@@ -139,7 +139,8 @@ def fit(run: Run) -> Left:
         "version": version,
         "sha256": sha256,
         "made": done.made,
-        "memory": {"memory_from": sorted(done.memory), "memory_scores": dict(done.raw_scores)},
+        "memory": sorted(done.memory),
+        "memory_scores": dict(done.raw_scores),
     }
 
 
@@ -395,7 +396,7 @@ def version_row(run: Run, detector: Detector) -> ModelVersion:
         recipe=run.row.recipe,
         detector=detector.name,
         sha256=made["sha256"],
-        configuration=settings | made["memory"],
+        configuration=settings | {"memory_from": made["memory"], "memory_scores": made.get("memory_scores", {})},
         ok_threshold=detector.ok_threshold,
         ng_threshold=detector.ng_threshold,
         metrics={

@@ -56,3 +56,13 @@ def test_a_memory_that_knows_nearly_all_is_kept_and_one_that_does_not_is_taught_
     assert isinstance(anew.base, PatchCore) and anew.base.version != detector.base.version
     assert known < set(third.configuration["memory_from"])
     assert made.startswith(f"memory of {len(third.configuration['memory_from'])} good images; head from")
+
+
+def test_new_defective_parts_are_learned_without_a_new_good_one(school: School) -> None:
+    first, _, _ = trained(school, range(LABELS))
+    for number in range(LABELS, LABELS + 24, 4):
+        school.label(range(number, number + 1))
+    second, made, _ = trained(school, range(0))
+    known = first.configuration["memory_from"]
+    assert made.startswith(f"memory of {len(known)} good images kept; head from")
+    assert second.configuration["memory_from"] == known

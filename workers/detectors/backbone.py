@@ -70,7 +70,7 @@ class LiteBackbone:
         return self.network.features(image)
 
     def patches_of(self, features: Features) -> Patches:
-        return patches_of(features)
+        return patches_of(features.to(self.device))  # kept ones are on the CPU
 
     def facts(self) -> dict[str, Any]:
         return {"name": "tf_efficientnet_lite0", "sha256": WEIGHTS_SHA256}

@@ -42,6 +42,9 @@ class Features(NamedTuple):
     s16: Tensor
     s32: Tensor
 
+    def to(self, device: torch.device) -> Features:
+        return Features(*(stage.to(device) for stage in self))
+
 
 def preprocess(image: Image, image_size: int, contrast: bool = False) -> NDArray[np.float32]:
     """(image_size, image_size, 3) RGB, normalised as the backbone was trained; contrast: as its local contrast."""

@@ -117,7 +117,7 @@ class SupervisedDetector:
 
     def judged(self, features: Features) -> Judged:
         """What labels taught about a frame; features are rounded as those were that it was learned from."""
-        same = rounded(features).unpacked()
+        same = rounded(features).unpacked().to(self.looker.backbone.device)
         with torch.inference_mode():
             logits = self.head(inputs(same))
             margin = self.machine.margins(cells_of(same)[None])

@@ -391,6 +391,9 @@ class ImageFeatures:
     image: Tensor
     patches: list[Tensor]
 
+    def to(self, device: torch.device) -> ImageFeatures:
+        return ImageFeatures(self.image.to(device), [tokens.to(device) for tokens in self.patches])
+
 
 @dataclass(frozen=True)
 class Scores:

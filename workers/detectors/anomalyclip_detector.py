@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
@@ -16,7 +17,8 @@ from torch import Tensor
 
 from storage.code_version import code_version
 from storage.errors import ImageUnreadable, InspectionFailed, ModelError, ScoreInvalid
-from workers.detectors import artefact, prompts
+from storage.model_files import file_sha256
+from workers.detectors import anomalyclip_features, artefact, prompts
 from workers.detectors.anomalyclip import AnomalyCLIP, AnomalyCLIPConfig, ImageFeatures, Scores, smooth
 from workers.detectors.anomalyclip_images import check, preprocess
 from workers.detectors.artefact import Artefact
@@ -48,6 +50,12 @@ class ClipFile:
 
     name: str
     path: Path
+    known_sha256: str | None = None
+
+    @cached_property
+    def sha256(self) -> str:
+        """Asked for once: it is hundreds of megabytes."""
+        return self.known_sha256 or file_sha256(self.path)
 
 
 @dataclass(frozen=True)
@@ -109,7 +117,7 @@ class AnomalyCLIPDetector:
         if side_near is not None:
             config = replace(config, image_size=max(1, round(side_near / config.patch_size)) * config.patch_size)
         model = AnomalyCLIP.from_weights(config, backbone, learned).to(device=device, dtype=dtype)
-        return cls(model, ClipFile(stored.name, stored.file))
+        return cls(model, ClipFile(stored.name, stored.file, stored.sha256))
 
     @property
     def ng_threshold(self) -> float:
@@ -136,7 +144,16 @@ class AnomalyCLIPDetector:
         return [error or next(scored) for error in refused]
 
     def _score(self, images: Sequence[Image]) -> list[Prediction | InspectionFailed]:
-        judged = self.judge(self.features(images))
+        return self._predicted(self.judge(self.features(images)))
+
+    def score_features(self, features: ImageFeatures) -> Prediction:
+        """Of one image: for who has looked at it already."""
+        (answer,) = self._predicted(self.judge(features))
+        if isinstance(answer, InspectionFailed):
+            raise answer
+        return answer
+
+    def _predicted(self, judged: Judgement) -> list[Prediction | InspectionFailed]:
         columns = (judged.raw_scores, judged.probabilities[:, 1], judged.raw_maps, judged.embedding)
         rows = zip(*(column.cpu().double().numpy() for column in columns), strict=True)
         return [self._predict_one(*row) for row in rows]
@@ -146,8 +163,14 @@ class AnomalyCLIPDetector:
         with torch.inference_mode():
             return self.model.encode_image(preprocess(images, self.model.config).to(self._text.device))
 
+    @property
+    def look_key(self) -> str:
+        """Which features `features` gives, for a cache: they change with neither prompts nor memory."""
+        return anomalyclip_features.key_of(self.model.config, self.clip.sha256)
+
     def judge(self, features: ImageFeatures) -> Judgement:
         """The text-guided scores and, where good patches are remembered, the distance to them, weighed into one."""
+        features = features.to(self._text.device)  # kept ones are on the CPU
         with torch.inference_mode():
             scores = self.model.score(features, self._text)
             raw, raw_maps = scores.probabilities[:, 1], self._text_map(scores)

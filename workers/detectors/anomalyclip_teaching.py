@@ -14,6 +14,7 @@ from workers.detectors.calibration import calibrate
 from workers.detectors.detector import Image
 from workers.detectors.good_patches import GoodPatches
 from workers.detectors.held_out import divide, named
+from workers.detectors.read_when_asked import ReadWhenAsked
 
 LEAST_REMEMBERED = 1  # part
 HELD_OUT_SHARE = 0.2
@@ -69,7 +70,8 @@ def remember(
 ) -> AnomalyCLIPDetector:
     """The same prompts with a new memory of good patches, some images held out to calibrate on.
 
-    The features of all images are in memory until the end, 4 MB an image for ViT-L/14 at 518 pixels.
+    The features of all images are in memory until the end, 4 MB an image for ViT-L/14 at 518 pixels; features that were
+    kept need not be (`remember_features`).
     """
     return remember_features(
         detector,
@@ -90,13 +92,17 @@ def remember_features(
     seed: int,
     groups: Sequence[str] | None = None,
 ) -> AnomalyCLIPDetector:
-    """As `remember`, from features that were kept, of one image each."""
+    """As `remember`, from features that were kept, of one image each.
+
+    A sequence may read them when they are asked for: each is asked for once, and only its patches that are chosen among
+    stay in memory.
+    """
     if not features:
         return detector
     division = divide(
         named(len(features), groups), HELD_OUT_SHARE, target_false_reject_rate, seed, least_taught=LEAST_REMEMBERED
     )
-    remembered = [features[place].patches for place in division.kept]
+    remembered = ReadWhenAsked(division.kept, lambda place: features[place].patches)
     few_shot = detector.with_learned(memory=GoodPatches.remember(remembered, seed))
     scores = [float(few_shot.judge(features[place]).raw_scores) for place in division.held_out]
     calibration = calibrate(scores, target_false_reject_rate, review_share, division.held_out_groups)

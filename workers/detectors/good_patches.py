@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from workers.detectors.anomalyclip import unit_length
-from workers.detectors.coreset import coreset
+from workers.detectors.coreset import Start, coreset_from
 
 MOST_REMEMBERED = 4000  # patches of a block; where good images hold more, those farthest apart
 MOST_CONSIDERED = 60_000  # they are chosen among at most so many, drawn at random
@@ -28,10 +28,18 @@ class GoodPatches:
 
     @classmethod
     def remember(cls, images: Sequence[Sequence[Tensor]], seed: int) -> Self:
-        """From good images, each with a (1, 1 + N, E) of every tapped block."""
+        """From good images, each with a (1, 1 + N, E) of every tapped block.
+
+        Each image is asked for once, in order, and of its patches only those are kept that are chosen among: 120 MB a
+        block for 512 numbers a patch, however many images there are.
+        """
         generator = torch.Generator().manual_seed(seed)
-        blocks = (torch.cat([patches_of(tokens)[0] for tokens in block]) for block in zip(*images, strict=True))
-        return cls([chosen(patches, generator) for patches in blocks])
+        blocks: list[Considered] = []
+        for place, image in enumerate(images):
+            blocks = blocks or [Considered(tokens, len(images), generator) for tokens in image]
+            for block, tokens in zip(blocks, image, strict=True):
+                block.take(place, tokens)
+        return cls([block.chosen() for block in blocks])
 
     def distances(self, taps: Sequence[Tensor]) -> Tensor:
         """Half the cosine distance of each patch to the nearest good one, (B, N) in [0, 1]; the blocks' mean."""
@@ -57,9 +65,26 @@ def patches_of(tokens: Tensor) -> Tensor:
     return unit_length(tokens[:, 1:])
 
 
-def chosen(patches: Tensor, generator: torch.Generator) -> Tensor:
-    if len(patches) > MOST_CONSIDERED:
-        patches = patches[torch.randperm(len(patches), generator=generator)[:MOST_CONSIDERED]]
-    if len(patches) > MOST_REMEMBERED:
-        patches = patches[coreset(patches, MOST_REMEMBERED, PROJECTION, generator)]
-    return patches
+class Considered:
+    """The patches of one block that are chosen among. Chance decides which before any is seen, block after block."""
+
+    def __init__(self, tokens: Tensor, images: int, generator: torch.Generator) -> None:
+        """tokens: (1, 1 + N, E) of any of the images."""
+        self.each, width = tokens.shape[1] - 1, tokens.shape[2]
+        count = images * self.each
+        drawn = torch.randperm(count, generator=generator) if count > MOST_CONSIDERED else torch.arange(count)
+        places = drawn[:MOST_CONSIDERED]
+        self.image, self.patch = places // self.each, places % self.each
+        all_remembered = len(places) <= MOST_REMEMBERED
+        self.start = None if all_remembered else Start.drawn(len(places), width, PROJECTION, generator)
+        self.patches = patches_of(tokens).new_empty((len(places), width), device="cpu")
+
+    def take(self, image: int, tokens: Tensor) -> None:
+        """Those of an image by its place."""
+        (rows,) = torch.nonzero(self.image == image, as_tuple=True)
+        self.patches[rows] = patches_of(tokens)[0].cpu()[self.patch[rows]]
+
+    def chosen(self) -> Tensor:
+        if self.start is None:
+            return self.patches
+        return self.patches[coreset_from(self.start, self.patches, MOST_REMEMBERED)]

@@ -6,7 +6,7 @@ A champion that learned from labels is learned anew from all of them, on the one
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from random import Random
@@ -18,17 +18,15 @@ from scipy.stats import binomtest
 
 from storage.errors import TeachingFailed, TrainingRefused
 from storage.snapshot_models import SnapshotItem
-from workers.detectors import anomalyclip_teaching, patchcore_teaching
 from workers.detectors.anomalyclip_detector import AnomalyCLIPDetector
 from workers.detectors.detector import Detector
-from workers.detectors.frame_features import FrameFeatures
 from workers.detectors.labelled import LEAST_GROUPS_OF_A_CLASS
 from workers.detectors.patchcore import PatchCore
 from workers.detectors.supervised import SupervisedDetector
 from workers.detectors.supervised_teaching import teach
 from workers.detectors.supervised_training import refit
 from workers.detectors.tail_configuration import TailConfiguration
-from workers.retrain import prompt_lessons
+from workers.retrain import memory, prompt_lessons
 from workers.retrain.looking import Looking
 from workers.retrain.material import Material
 from workers.retrain.run import Run
@@ -204,47 +202,19 @@ def remembered(
     run: Run,
 ) -> Detector:
     """The one-class detector taught anew; its thresholds come from parts among these that it holds out."""
-    groups, seed = [item.part_key for item in items], run.row.seed
 
     def progress(done: int) -> None:
         run.progress(done, len(items), f"memory: {done} of {len(items)} good images")
 
-    if isinstance(base, PatchCore) and base.eye.look is not None:
-        looking = Looking(base, material, run.cache, run.device)
-        features = (told(looking.features(item), number, progress) for number, item in enumerate(items))
-        return patchcore_teaching.teach_features(
-            list(features),
-            groups=groups,
-            configuration=base.configuration,
-            seed=seed,
-            told=partial(tell_learning, run),
-        )
-    images = (material.image(item) for item in items)
-    if isinstance(base, PatchCore):
-        return patchcore_teaching.teach(
-            images,
-            groups=groups,
-            configuration=base.configuration,
-            seed=seed,
-            progress=progress,
-            backbone=base.eye.backbone,
-        )
-    if isinstance(base, AnomalyCLIPDetector):
-        return anomalyclip_teaching.remember(
-            base,
-            images,
-            target_false_reject_rate=recipe["target_false_reject_rate"],
-            review_share=recipe["review_share"],
-            seed=seed,
-            groups=groups,
-            progress=progress,
-        )
-    raise TrainingRefused(f"detector {base.name} has no memory that could be refreshed")
-
-
-def told(features: FrameFeatures, number: int, progress: Callable[[int], None]) -> FrameFeatures:
-    progress(number)
-    return features
+    return memory.remembered(
+        Looking(base, material, run.cache, run.device),
+        items,
+        target_false_reject_rate=recipe["target_false_reject_rate"],
+        review_share=recipe["review_share"],
+        seed=run.row.seed,
+        progress=progress,
+        told=partial(tell_learning, run),
+    )
 
 
 def with_head(base: Detector, material: Material, run: Run, tail: TailConfiguration) -> SupervisedDetector:

@@ -112,12 +112,12 @@ def features(run: Run) -> Left:
     found = material(run, row, base)
     looking = Looking(base, found, run.cache, run.device)
     for number, item in enumerate(found.items):
-        looking.lesson(item)
+        looking.all_of(item)
         run.progress(
-            number, len(found.items), f"{number} of {len(found.items)} images, {looking.looked} not seen before"
+            number, len(found.items), f"{number} of {len(found.items)} images, {len(looking.new)} not seen before"
         )
     run.cache.trim()
-    return {"images": len(found.items), "looked_at": looking.looked}
+    return {"images": len(found.items), "looked_at": len(looking.new)}
 
 
 # Fit

@@ -1,0 +1,118 @@
+"""A run on an AnomalyCLIP looks at an image once: what its visual tower said is kept for the runs that follow."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from unittest.mock import patch
+
+import pytest
+import torch
+from torch import Tensor
+
+from storage.stream import EventLog
+from storage.training_models import Phase, TrainingRun
+from tests.facts import Plant
+from tests.integration.school import LABELS, School
+from tests.integration.test_retrained_detectors import candidate, crown_day_0
+from workers.detectors.anomalyclip import VisualTower
+from workers.detectors.anomalyclip_detector import AnomalyCLIPDetector
+from workers.detectors.supervised import SupervisedDetector
+from workers.retrain import steps
+from workers.retrain.feature_cache import FeatureCache
+from workers.retrain.run import Left, Run
+
+
+@pytest.fixture
+def school(plant: Plant, log: EventLog, tmp_path: Path) -> Iterator[School]:
+    """With an AnomalyCLIP that no candidate replaces."""
+    threads = torch.get_num_threads()
+    school = School(plant, log, tmp_path)
+    crown_day_0(school)
+    school.recipe["gate"]["minimum_good"] = 10_000
+    school.label(range(LABELS))
+    yield school
+    torch.set_num_threads(threads)
+
+
+@contextmanager
+def forwards() -> Iterator[Counter[Phase]]:
+    """How many images go through a CLIP's visual tower in each phase."""
+    counted: Counter[Phase] = Counter()
+    under_way: list[Phase] = []
+    forward = VisualTower.forward
+
+    def counting(tower: VisualTower, images: Tensor) -> tuple[Tensor, list[Tensor]]:
+        counted[under_way[-1]] += len(images)
+        return forward(tower, images)
+
+    def entered(phase: Phase, step: Callable[[Run], Left], run: Run) -> Left:
+        under_way.append(phase)
+        return step(run)
+
+    noted = {phase: partial(entered, phase, step) for phase, step in steps.STEPS.items()}
+    with patch.object(VisualTower, "forward", counting), patch.dict(steps.STEPS, noted):
+        yield counted
+
+
+def parts_of(school: School, run: TrainingRun) -> tuple[AnomalyCLIPDetector, SupervisedDetector]:
+    made = candidate(school, run)
+    assert isinstance(made, SupervisedDetector) and isinstance(made.base, AnomalyCLIPDetector)
+    return made.base, made
+
+
+def assert_same(school: School, one: TrainingRun, other: TrainingRun) -> None:
+    """To the bit."""
+    (base, whole), (other_base, other_whole) = parts_of(school, one), parts_of(school, other)
+    assert base.version == other_base.version and base.calibration == other_base.calibration
+    assert whole.version == other_whole.version and whole.calibration == other_whole.calibration
+
+
+def clip_files(school: School) -> list[Path]:
+    """Of the looks by CLIP alone: the other looks are of more or fewer images."""
+    made = school.plan.features
+    (folder,) = [place for place in made.iterdir() if b"patches.0" in next(place.rglob("*.safetensors")).read_bytes()]
+    return sorted(folder.rglob("*.safetensors"))
+
+
+def test_a_second_run_looks_at_no_image_and_makes_the_same_model(school: School) -> None:
+    with forwards() as first:
+        empty = school.train()
+    images = empty.figures["features"]["images"]
+    assert empty.figures["features"]["looked_at"] == images, "each counts once"
+    assert first[Phase.FEATURES] == images == len(clip_files(school)) and first[Phase.FIT] == 0
+    with forwards() as second:
+        full = school.train()
+    assert second[Phase.FEATURES] == second[Phase.FIT] == 0 and second[Phase.EVALUATE] > 0
+    assert full.figures["features"] == {"images": images, "looked_at": 0}
+    assert_same(school, empty, full)
+
+
+def test_features_that_are_lost_or_altered_are_made_again(school: School) -> None:
+    whole = school.train()
+    lost, altered, *_ = clip_files(school)
+    lost.unlink()
+    data = bytearray(altered.read_bytes())
+    data[-1] ^= 1
+    altered.write_bytes(data)
+    with forwards() as again:
+        run = school.train()
+    assert again[Phase.FEATURES] == run.figures["features"]["looked_at"] == 2 and again[Phase.FIT] == 0
+    assert_same(school, whole, run)
+
+
+def test_what_a_full_disk_threw_away_is_looked_at_while_it_is_learned(school: School) -> None:
+    whole = school.train()
+
+    def all_gone(cache: FeatureCache) -> int:
+        for path, _ in (gone := cache.files()):
+            path.unlink()
+        return len(gone)
+
+    with forwards() as again, patch.object(FeatureCache, "trim", all_gone):
+        run = school.train()
+    assert again[Phase.FEATURES] == 0 and again[Phase.FIT] == whole.figures["features"]["images"]
+    assert_same(school, whole, run)

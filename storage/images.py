@@ -23,6 +23,7 @@ __all__ = [
     "ImageStore",
     "StoredImage",
     "decode",
+    "decoded_size",
     "describe",
     "encode",
     "maximum_file_bytes",
@@ -87,26 +88,31 @@ def decode(
         pixels = cv2.imdecode(np.frombuffer(data, np.uint8), _flags(facts, minimum_side))
     except cv2.error as error:
         raise ImageUnreadable(f"the {facts.media_type} cannot be decoded: {error.err}") from error
-    return _checked(pixels, facts, _reduction(facts, minimum_side))
+    return _checked(pixels, facts, decoded_size(facts.width, facts.height, facts.media_type, minimum_side))
+
+
+def decoded_size(width: int, height: int, media_type: str, minimum_side: int | None) -> tuple[int, int]:
+    """(rows, columns) that `decode` makes of such an image."""
+    reduction = _reduction(width, height, media_type, minimum_side)
+    return -(-height // reduction), -(-width // reduction)
 
 
 def _flags(facts: ImageFacts, minimum_side: int | None) -> int:
-    reduction = _reduction(facts, minimum_side)
+    reduction = _reduction(facts.width, facts.height, facts.media_type, minimum_side)
     if reduction > 1:
         return (REDUCED_GREY if facts.channels == 1 else REDUCED_COLOUR)[reduction]
     return (cv2.IMREAD_GRAYSCALE if facts.channels == 1 else cv2.IMREAD_COLOR) | cv2.IMREAD_ANYDEPTH
 
 
-def _reduction(facts: ImageFacts, minimum_side: int | None) -> int:
-    if minimum_side is None or facts.media_type != "image/jpeg":
+def _reduction(width: int, height: int, media_type: str, minimum_side: int | None) -> int:
+    if minimum_side is None or media_type != "image/jpeg":
         return 1
-    side = min(facts.width, facts.height)
+    side = min(width, height)
     return next((reduction for reduction in (8, 4, 2) if side >= minimum_side * reduction), 1)
 
 
-def _checked(pixels: object, facts: ImageFacts, reduction: int) -> Image:
+def _checked(pixels: object, facts: ImageFacts, size: tuple[int, int]) -> Image:
     # OpenCV answers None for what it cannot decode, and some versions a picture of another size.
-    size = (-(-facts.height // reduction), -(-facts.width // reduction))
     if not isinstance(pixels, np.ndarray) or pixels.shape[:2] != size:
         raise ImageUnreadable(f"the {facts.media_type} of {facts.width}x{facts.height} pixels cannot be decoded")
     if pixels.dtype.itemsize * 8 != facts.bit_depth:

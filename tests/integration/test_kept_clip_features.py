@@ -13,6 +13,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from storage.images import Image
+from storage.snapshot_models import SnapshotItem
 from storage.stream import EventLog
 from storage.training_models import Phase, TrainingRun
 from tests.facts import Plant
@@ -23,6 +25,7 @@ from workers.detectors.anomalyclip_detector import AnomalyCLIPDetector
 from workers.detectors.supervised import SupervisedDetector
 from workers.retrain import steps
 from workers.retrain.feature_cache import FeatureCache
+from workers.retrain.material import Material
 from workers.retrain.run import Left, Run
 
 
@@ -58,6 +61,20 @@ def forwards() -> Iterator[Counter[Phase]]:
         yield counted
 
 
+@contextmanager
+def decoded() -> Iterator[list[str]]:
+    """The images that a run decodes to learn from."""
+    found: list[str] = []
+    image = Material.image
+
+    def noted(material: Material, item: SnapshotItem) -> Image:
+        found.append(item.sha256)
+        return image(material, item)
+
+    with patch.object(Material, "image", noted):
+        yield found
+
+
 def parts_of(school: School, run: TrainingRun) -> tuple[AnomalyCLIPDetector, SupervisedDetector]:
     made = candidate(school, run)
     assert isinstance(made, SupervisedDetector) and isinstance(made.base, AnomalyCLIPDetector)
@@ -88,6 +105,19 @@ def test_a_second_run_looks_at_no_image_and_makes_the_same_model(school: School)
         full = school.train()
     assert second[Phase.FEATURES] == second[Phase.FIT] == 0 and second[Phase.EVALUATE] > 0
     assert full.figures["features"] == {"images": images, "looked_at": 0}
+    assert_same(school, empty, full)
+
+
+def test_a_second_run_learns_prompts_on_without_a_look(school: School) -> None:
+    school.recipe["retrain"]["fine_tune_from"] = 8
+    with forwards() as first, decoded() as early:
+        empty = school.train()
+    assert first[Phase.FIT] == 0, "nor the first: they were kept while features were made"
+    assert len(early) == empty.figures["features"]["images"], "once for all looks"
+    with forwards() as second, decoded() as late:
+        full = school.train()
+    assert second[Phase.FEATURES] == second[Phase.FIT] == 0 and late == []
+    assert full.figures["made"].startswith("prompts from ")
     assert_same(school, empty, full)
 
 

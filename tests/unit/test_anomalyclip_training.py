@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from storage.errors import SettingsError, TeachingFailed
 from storage.model_files import check_model
 from tests.unit import tiny_clip, tiny_weights
 from workers.detectors import anomalyclip_losses, augmentation, registry, training_curves
-from workers.detectors.anomalyclip import AnomalyCLIP
+from workers.detectors.anomalyclip import AnomalyCLIP, ImageFeatures
 from workers.detectors.anomalyclip_detector import AnomalyCLIPDetector, ClipFile
 from workers.detectors.anomalyclip_losses import LossWeights
 from workers.detectors.anomalyclip_training import (
@@ -30,7 +30,7 @@ from workers.detectors.anomalyclip_training import (
     train,
 )
 from workers.detectors.augmentation import Augmentation
-from workers.detectors.detector import Prediction
+from workers.detectors.detector import Image, Prediction
 from workers.detectors.good_patches import GoodPatches
 from workers.detectors.training_checkpoint import EpochRecord
 from workers.detectors.weight_folder import find_clip, find_prompts
@@ -194,6 +194,54 @@ def test_kept_features_and_recomputed_ones_teach_the_same(tmp_path: Path) -> Non
     learn_prompts(recomputed, parts, replace(recipe, feature_memory_bytes=0), tmp_path / "recomputed")
     for name, one in learned(kept).items():
         assert torch.allclose(one, learned(recomputed)[name], atol=1e-3)
+
+
+def copied(features: ImageFeatures) -> ImageFeatures:
+    """As a cache would give them back: what is made in inference mode cannot be learned from."""
+    return ImageFeatures(features.image.clone(), [tokens.clone() for tokens in features.patches])
+
+
+@dataclass(frozen=True)
+class Unread:
+    """A sample whose image nobody may ask for."""
+
+    anomalous: bool
+    mask: np.ndarray[Any, np.dtype[np.uint8]] | None
+
+    @property
+    def image(self) -> Image:
+        raise AssertionError("its features are known")
+
+    def identity(self) -> Iterator[bytes]:
+        yield f"{self.anomalous}".encode()
+
+
+@pytest.mark.parametrize("memory", [0, 2 << 30])
+def test_with_known_features_no_image_is_looked_at_and_prompts_learn_the_same(tmp_path: Path, memory: int) -> None:
+    parts, recipe = make_parts(10, seed=3), replace(QUICK, epochs=3)
+    looked, known = build(), build()
+    history = learn_prompts(looked, parts, recipe, tmp_path / "looked")
+    detector = AnomalyCLIPDetector(known, ClipFile("ViT-tiny:random", tmp_path))
+    features = [copied(detector.features([part.image])) for part in parts]
+    asked: list[int] = []
+
+    def feature(index: int) -> ImageFeatures:
+        asked.append(index)
+        return features[index]
+
+    unread = [Unread(part.anomalous, part.mask) for part in parts]
+    frugal = replace(recipe, feature_memory_bytes=memory)
+    assert learn_prompts(known, unread, frugal, tmp_path / "known", features=feature) == history
+    assert same(learned(known), learned(looked))
+    assert len(asked) == (10 if memory else 3 * 10), "read again each epoch where they do not fit into the memory"
+
+
+def test_a_recipe_that_augments_looks_at_the_images_it_changed(tmp_path: Path) -> None:
+    def unknown(index: int) -> ImageFeatures:
+        raise AssertionError(index)
+
+    changing = replace(QUICK, epochs=1, augmentation=augmentation.AD_CLIP)
+    assert learn_prompts(build(), make_parts(4, seed=3), changing, tmp_path, features=unknown)
 
 
 def test_anomalous_parts_without_a_mask_teach_the_image_score(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol
 
 import numpy as np
 import torch
@@ -29,13 +29,39 @@ from workers.detectors.training_checkpoint import EpochRecord
 CURVES_FILE, MODEL_FOLDER = "curves.png", "model"
 
 
+class Sample(Protocol):
+    """One labelled image. A normal image needs no mask; an anomalous one without teaches the image score alone."""
+
+    @property
+    def image(self) -> Image:
+        """Asked for only where its features are not known."""
+        ...
+
+    @property
+    def anomalous(self) -> bool: ...
+    @property
+    def mask(self) -> NDArray[np.uint8] | None:
+        """As large as the image."""
+        ...
+
+    def identity(self) -> Iterator[bytes | memoryview]:
+        """Which sample it is: differs where image, label or mask do."""
+        ...
+
+
 @dataclass(frozen=True)
 class TrainingSample:
-    """One labelled image. A normal image needs no mask; an anomalous one without teaches the image score alone."""
+    """A sample in memory."""
 
     image: Image
     anomalous: bool
     mask: NDArray[np.uint8] | None = None
+
+    def identity(self) -> Iterator[bytes | memoryview]:
+        yield f"{int(self.anomalous)} {described(self.image)} {described(self.mask)}\n".encode()
+        for pixels in (self.image, self.mask):
+            if pixels is not None:
+                yield np.ascontiguousarray(pixels).data
 
 
 @dataclass(frozen=True)
@@ -82,6 +108,9 @@ AD_CLIP = Recipe(
 )
 """The AD-CLIP model card's recipe (200 to 500 epochs). Its DPAM depth is a choice of AnomalyCLIPConfig: 10 to 13 for
 ViT-B, 20 to 24 for ViT-L."""
+
+KnownFeatures = Callable[[int], ImageFeatures]
+"""Of the sample at this place, for who has looked at it already: the same each time."""
 
 EpochReport = Callable[[EpochRecord, int], None]
 """Called after each epoch with its record and the number of epochs in all."""
@@ -139,14 +168,18 @@ def told_of(recipe: Recipe, samples: int, held_out: int, history: Sequence[Epoch
 
 def learn_prompts(
     model: AnomalyCLIP,
-    samples: Sequence[TrainingSample],
+    samples: Sequence[Sample],
     recipe: Recipe,
     checkpoint_folder: Path,
-    held_out: Sequence[TrainingSample] = (),
+    held_out: Sequence[Sample] = (),
     report: EpochReport = _no_report,
     told: Told | None = None,
+    features: KnownFeatures | None = None,
 ) -> list[EpochRecord]:
-    """Learn the model's prompts in place; return the history of all epochs. told: after each step."""
+    """Learn the model's prompts in place; return the history of all epochs. told: after each step.
+
+    features: of the samples, then no image is looked at. A recipe that augments must look at each image it changed.
+    """
     _check(samples)
     optimiser = recipe.build_optimiser(model.prompt_learner.parameters())
     terms = {
@@ -156,7 +189,7 @@ def learn_prompts(
         "SHA-256 of images, labels and masks": _sha256(samples),
     }
     history = training_checkpoint.resume(checkpoint_folder, model.prompt_learner, optimiser, terms)
-    batches = _Batches(model, samples, recipe)
+    batches = _Batches(model, samples, recipe, features)
     judged = _Batches(model, held_out, Recipe(feature_memory_bytes=recipe.feature_memory_bytes))
     for epoch in range(len(history) + 1, recipe.epochs + 1):
         here = within(told, (epoch - 1) / recipe.epochs, epoch / recipe.epochs)
@@ -184,39 +217,55 @@ class _Batch:
 class _Batches:
     """The samples as batches of image features; which and in which order depends on seed and epoch alone."""
 
-    def __init__(self, model: AnomalyCLIP, samples: Sequence[TrainingSample], recipe: Recipe) -> None:
+    def __init__(
+        self, model: AnomalyCLIP, samples: Sequence[Sample], recipe: Recipe, features: KnownFeatures | None = None
+    ) -> None:
         self.model, self.samples, self.recipe = model, samples, recipe
-        self.kinds = {sample.anomalous for sample in samples}  # once: a sequence may read its images when asked
+        self.device = model.text_projection.device
+        self.features = None if recipe.augmentation.changes else features
+        self.kinds = {sample.anomalous for sample in samples}  # once: a sequence may read its samples when asked
         self.kept: list[_Batch] = []
         if (
             not recipe.augmentation.changes
             and len(samples) * feature_bytes(model.config) <= recipe.feature_memory_bytes
         ):
             # One at a time, so that a resumed training computes the same numbers.
-            self.kept = [self._encode([index], epoch=0) for index in range(len(samples))]
+            self.kept = [self._batch([index], epoch=0) for index in range(len(samples))]
 
     def of(self, epoch: int) -> Iterator[_Batch]:
         """The shuffled batches of an epoch."""
         order = np.random.default_rng([self.recipe.seed, epoch]).permutation(len(self.samples)).tolist()
         for start in range(0, len(order), self.recipe.batch_size):
             chosen = order[start : start + self.recipe.batch_size]
-            yield _join([self.kept[index] for index in chosen]) if self.kept else self._encode(chosen, epoch)
+            yield _join([self.kept[index] for index in chosen]) if self.kept else self._batch(chosen, epoch)
 
-    def _encode(self, chosen: Sequence[int], epoch: int) -> _Batch:
-        samples = [self._changed(index, epoch) for index in chosen]
-        device, config = self.model.text_projection.device, self.model.config
+    def _batch(self, chosen: Sequence[int], epoch: int) -> _Batch:
+        if self.features is not None:
+            return _join([self._known(index, self.features(index)) for index in chosen])
+        samples, config = [self._changed(index, epoch) for index in chosen], self.model.config
         with torch.no_grad():
-            features = self.model.encode_image(preprocess([sample.image for sample in samples], config).to(device))
+            seen = self.model.encode_image(preprocess([sample.image for sample in samples], config).to(self.device))
+        return self._labelled(seen, samples)
+
+    def _known(self, index: int, features: ImageFeatures) -> _Batch:
+        sample = self.samples[index]
+        _check_label(sample, index)
+        return self._labelled(features.to(self.device), [sample])
+
+    def _labelled(self, features: ImageFeatures, samples: Sequence[Sample]) -> _Batch:
+        masks = [sample.mask for sample in samples]
+        known = [mask is not None or not sample.anomalous for mask, sample in zip(masks, samples, strict=True)]
         return _Batch(
             features,
-            torch.tensor([int(sample.anomalous) for sample in samples], device=device),
-            torch.stack([_mask(sample, config.image_size) for sample in samples]).to(device),
-            torch.tensor([sample.mask is not None or not sample.anomalous for sample in samples], device=device),
+            torch.tensor([int(sample.anomalous) for sample in samples], device=self.device),
+            torch.stack([_square(mask, self.model.config.image_size) for mask in masks]).to(self.device),
+            torch.tensor(known, device=self.device),
         )
 
-    def _changed(self, index: int, epoch: int) -> TrainingSample:
+    def _changed(self, index: int, epoch: int) -> Sample:
         sample = self.samples[index]
-        _check_sample(sample, index)
+        _check_label(sample, index)
+        _check_size(sample, index)
         if not self.recipe.augmentation.changes:
             return sample
         draw = np.random.default_rng([self.recipe.seed, epoch, index])
@@ -240,8 +289,8 @@ def _join(batches: Sequence[_Batch]) -> _Batch:
     return _Batch(features, labels, masks, masked)
 
 
-def _mask(sample: TrainingSample, size: int) -> Tensor:
-    return torch.zeros(size, size) if sample.mask is None else preprocess_mask(sample.mask, size)
+def _square(mask: NDArray[np.uint8] | None, size: int) -> Tensor:
+    return torch.zeros(size, size) if mask is None else preprocess_mask(mask, size)
 
 
 def _step(
@@ -278,23 +327,21 @@ def _auroc(model: AnomalyCLIP, judged: _Batches) -> float | None:
     return float(roc_auc_score(labels.cpu().numpy(), logits.softmax(dim=1)[:, 1].cpu().numpy()))
 
 
-def _sha256(samples: Sequence[TrainingSample]) -> str:
+def _sha256(samples: Sequence[Sample]) -> str:
     """Which samples these are, in their order: the batches of an epoch are drawn by place."""
     digest = hashlib.sha256()
     for sample in samples:
-        digest.update(f"{int(sample.anomalous)} {_described(sample.image)} {_described(sample.mask)}\n".encode())
-        for pixels in (sample.image, sample.mask):
-            if pixels is not None:
-                digest.update(np.ascontiguousarray(pixels).data)
+        for told in sample.identity():
+            digest.update(told)
     return digest.hexdigest()
 
 
-def _described(pixels: Image | None) -> str:
+def described(pixels: Image | None) -> str:
     """As bytes alone do not tell 2 x 6 from 3 x 4, nor where one sample ends."""
     return "none" if pixels is None else f"{pixels.dtype.str} {pixels.shape}"
 
 
-def _check(samples: Sequence[TrainingSample]) -> None:
+def _check(samples: Sequence[Sample]) -> None:
     anomalous = sum(sample.anomalous for sample in samples)
     if anomalous in (0, len(samples)):
         raise TeachingFailed(
@@ -302,12 +349,16 @@ def _check(samples: Sequence[TrainingSample]) -> None:
         )
 
 
-def _check_sample(sample: TrainingSample, index: int) -> None:
+def _check_label(sample: Sample, index: int) -> None:
+    if not sample.anomalous and sample.mask is not None and sample.mask.any():
+        marked = int((sample.mask > 0).sum())
+        raise TeachingFailed(f"sample {index}: labelled normal, but its mask marks {marked} pixels")
+
+
+def _check_size(sample: Sample, index: int) -> None:
     mask, size = sample.mask, sample.image.shape[:2]
     if mask is not None and mask.shape != size:
         raise TeachingFailed(f"sample {index}: given a mask of {mask.shape} for an image of {size}; they must be equal")
-    if mask is not None and not sample.anomalous and mask.any():
-        raise TeachingFailed(f"sample {index}: labelled normal, but its mask marks {int((mask > 0).sum())} pixels")
 
 
 def _plain(recipe: Recipe) -> dict[str, object]:

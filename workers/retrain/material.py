@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from storage.image_store import ImageStore
-from storage.images import Image, decode
+from storage.images import Image, decode, decoded_size
 from storage.snapshot_models import ItemSource, SnapshotItem
 from workers.snapshots.mask import Mask, mask_of
 
@@ -34,6 +34,10 @@ class Material:
         """Decoded as serving decodes it."""
         data = self.store.get(item.sha256)
         return decode(data, minimum_side=self.minimum_side, maximum_megapixels=self.maximum_megapixels)
+
+    def size(self, item: SnapshotItem) -> tuple[int, int]:
+        """(rows, columns) of `image`, which need not be decoded for it."""
+        return decoded_size(item.width, item.height, item.media_type, self.minimum_side)
 
     def is_taught(self, item: SnapshotItem) -> bool:
         return not item.is_anomaly and (item.source is ItemSource.TAUGHT or item.sha256 in self.known)

@@ -25,10 +25,12 @@ class OwnLook(NamedTuple):
 
 def own_look(base: Detector) -> OwnLook | None:
     """None where the detector shares the head's look, or where nothing is known of how it looks."""
-    if isinstance(base, AnomalyCLIPDetector):
-        return OwnLook(
-            base.look_key,
-            lambda image: anomalyclip_features.packed(base.features([image])),
-            anomalyclip_features.unpacked,
-        )
-    return None
+    return clip_look(base) if isinstance(base, AnomalyCLIPDetector) else None
+
+
+def clip_look(base: AnomalyCLIPDetector) -> OwnLook:
+    return OwnLook(
+        base.look_key,
+        lambda image: anomalyclip_features.packed(base.features([image])),
+        anomalyclip_features.unpacked,
+    )

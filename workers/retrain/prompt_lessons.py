@@ -6,21 +6,27 @@ from a part say of it would promise too much.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
 from hashlib import sha256
-from typing import Final, overload
+from typing import Final
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
+from storage.images import Image
 from storage.snapshot_models import SnapshotItem
 from workers.detectors.anomalyclip_detector import UNCALIBRATED, AnomalyCLIPDetector
-from workers.detectors.anomalyclip_training import Recipe, TrainingSample, learn_prompts, told_of
+from workers.detectors.anomalyclip_training import Recipe, described, learn_prompts, told_of
 from workers.detectors.labelled import LEAST_GROUPS_OF_A_CLASS
+from workers.detectors.read_when_asked import ReadWhenAsked
 from workers.detectors.tail_configuration import TailConfiguration
 from workers.detectors.training_checkpoint import EpochRecord
+from workers.retrain.looking import Looking
 from workers.retrain.material import Material
+from workers.retrain.own_look import clip_look
 from workers.retrain.run import Run
 
 RECIPE: Final = Recipe()
@@ -56,7 +62,11 @@ def learned_on(base: AnomalyCLIPDetector, material: Material, run: Run) -> Anoma
 
     A run that was killed goes on after the last epoch it finished.
     """
-    samples = Samples(material, run)
+    looking, own = Looking(base, material, run.cache, run.device), clip_look(base)
+
+    def sample(place: int) -> StoredSample:
+        run.progress(place, len(material.items), f"prompts: {len(material.items)} images")
+        return StoredSample(material, material.items[place])
 
     def report(record: EpochRecord, epochs: int) -> None:
         run.note(detail=f"prompts: epoch {record.epoch} of {epochs}, loss {record.total:.3f}")
@@ -65,35 +75,46 @@ def learned_on(base: AnomalyCLIPDetector, material: Material, run: Run) -> Anoma
         run.progress(round(100 * share), 100, f"prompts: {share:.0%}")
 
     recipe = replace(RECIPE, seed=run.row.seed)
-    history = learn_prompts(base.model, samples, recipe, run.checkpoint.prompts, report=report, told=told)
-    training = told_of(recipe, len(samples), 0, history)
+    history = learn_prompts(
+        base.model,
+        ReadWhenAsked(range(len(material.items)), sample),
+        recipe,
+        run.checkpoint.prompts,
+        report=report,
+        told=told,
+        features=lambda place: looking.seen_by(own, material.items[place]),
+    )
+    training = told_of(recipe, len(material.items), 0, history)
     return AnomalyCLIPDetector(
         base.model, base.clip, replace(base.learned, calibration=UNCALIBRATED, training=training)
     )
 
 
-class Samples(Sequence[TrainingSample]):
-    """Decoded when they are asked for: the images of a plant fill a memory."""
+@dataclass(frozen=True)
+class StoredSample:
+    """Meets `Sample`: its image is decoded when it is asked for, which is never where its features are known."""
 
-    def __init__(self, material: Material, run: Run) -> None:
-        self.material, self.run = material, run
+    material: Material
+    item: SnapshotItem
 
-    def __len__(self) -> int:
-        return len(self.material.items)
+    @property
+    def image(self) -> Image:
+        return self.material.image(self.item)
 
-    @overload
-    def __getitem__(self, place: int) -> TrainingSample: ...
-    @overload
-    def __getitem__(self, place: slice) -> list[TrainingSample]: ...
-    def __getitem__(self, place: int | slice) -> TrainingSample | list[TrainingSample]:
-        if isinstance(place, slice):
-            return [self.sample(item) for item in self.material.items[place]]
-        self.run.progress(place, len(self), f"prompts: {len(self)} images")
-        return self.sample(self.material.items[place])
+    @property
+    def anomalous(self) -> bool:
+        return self.item.is_anomaly
 
-    def sample(self, item: SnapshotItem) -> TrainingSample:
-        image, mask = self.material.image(item), self.material.mask(item)
-        if mask is not None and mask.shape != image.shape[:2]:  # drawn on the original, decoded smaller
-            size = (image.shape[1], image.shape[0])
-            mask = np.asarray(cv2.resize(mask.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST))
-        return TrainingSample(image, item.is_anomaly, None if mask is None else np.asarray(mask, np.uint8))
+    @cached_property
+    def mask(self) -> NDArray[np.uint8] | None:
+        drawn, (rows, columns) = self.material.mask(self.item), self.material.size(self.item)
+        if drawn is None:
+            return None
+        mask = drawn.astype(np.uint8)  # on the original, which may be decoded smaller
+        return np.asarray(cv2.resize(mask, (columns, rows), interpolation=cv2.INTER_NEAREST), np.uint8)
+
+    def identity(self) -> Iterator[bytes | memoryview]:
+        """By the stored file's SHA-256."""
+        yield f"{int(self.anomalous)} {self.item.sha256} {described(self.mask)}\n".encode()
+        if self.mask is not None:
+            yield self.mask.data

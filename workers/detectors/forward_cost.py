@@ -141,13 +141,21 @@ def measure_anomalyclip(config: AnomalyCLIPConfig, batch_size: int = 1, rounds: 
 
 def measure_remembering(config: AnomalyCLIPConfig, batch_size: int = 1, rounds: int = ROUNDS) -> ForwardCost:
     """With a full memory of good patches, against the same tower."""
-    model, bare = _fill(AnomalyCLIP(config)), _fill(build_bare_tower(config))
-    good = [torch.randn(MOST_REMEMBERED, config.embedding_width) for _ in config.features_list]
-    learned = Learned(memory=GoodPatches([unit_length(block) for block in good]))
-    detector = AnomalyCLIPDetector(model, ClipFile("noise", Path()), learned)
+    detector, bare = anomalyclip_of_noise(config), _fill(build_bare_tower(config))
     images = torch.randn(batch_size, 3, config.image_size, config.image_size)
     with torch.inference_mode():
-        return alternate(lambda: bare(images), lambda: detector.judge(model.encode_image(images)), rounds)
+        return alternate(lambda: bare(images), lambda: detector.judge(detector.model.encode_image(images)), rounds)
+
+
+def anomalyclip_of_noise(config: AnomalyCLIPConfig) -> AnomalyCLIPDetector:
+    """With a full memory. For its time alone: there is no CLIP behind its weights, and no file of them."""
+    no_file = ClipFile("noise", Path(), known_sha256="noise")
+    return AnomalyCLIPDetector(_fill(AnomalyCLIP(config)), no_file, Learned(memory=memory_of_noise(config)))
+
+
+def memory_of_noise(config: AnomalyCLIPConfig) -> GoodPatches:
+    good = [torch.randn(MOST_REMEMBERED, config.embedding_width) for _ in config.features_list]
+    return GoodPatches([unit_length(block) for block in good])
 
 
 def alternate(bare: Callable[[], object], detector: Callable[[], object], rounds: int) -> ForwardCost:

@@ -8,51 +8,36 @@ backbone, which takes minutes in any of them.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from random import Random
 from typing import Any, Final, NamedTuple
 
-import cv2
-
-from storage.errors import TeachingFailed
 from storage.image_store import ImageStore
-from storage.images import decode, describe
-from storage.snapshot_models import ItemSource, SnapshotItem, Split
-from workers import elpv
+from storage.images import decode
+from storage.snapshot_models import SnapshotItem
 from workers.detectors.frame_features import Look, Looker
 from workers.detectors.labelled import Seen
 from workers.detectors.patchcore import PatchCore, PatchCoreConfiguration
 from workers.detectors.patchcore_teaching import teach_judged
 from workers.detectors.registry import use_threads
+from workers.detectors.supervised import SupervisedDetector
 from workers.detectors.supervised_teaching import teach
 from workers.detectors.supervised_training import refit
-from workers.detectors.tail_configuration import TailConfiguration
+from workers.retrain.bench_frames import FROZEN, MEGAPIXELS, Pixels, Say, counted, taken, told
 from workers.retrain.feature_cache import FeatureCache
 from workers.retrain.looking import Looking
 from workers.retrain.material import Material
 
 NEW_SHARE: Final = 0.05
 """Of the frames: labelled since the champion was trained."""
-MEGAPIXELS: Final = 400.0  # as large as --frame may be
-FROZEN: Final = TailConfiguration(least_labels=0)
-Say = Callable[[str], None]
-
-
-class Pixels(NamedTuple):
-    width: int
-    height: int
 
 
 def bench_retrain(frames: int, size: Pixels, folder: Path, seed: int, say: Say) -> dict[str, Any]:
     """All in one process on one thread, on the same frames: first with an empty cache, then with a full one."""
     use_threads(1)
-    cells = [cell for cell in elpv.cells("all") if cell.probability in (0, 1)]
-    if frames > len(cells):
-        raise TeachingFailed(f"--frames: {frames} labelled cells are asked for; the dataset has {len(cells)}")
     store = ImageStore(folder / "images")
-    items = [stored(store, cell, size) for cell in Random(seed).sample(cells, frames)]
+    items = taken(frames, size, store, seed)
     say("teaching the champion's memory")
     known = [item for item in items[: -round(NEW_SHARE * frames)] if not item.is_anomaly]
     champion, raw_scores = memory(known, store, seed)
@@ -64,6 +49,7 @@ def bench_retrain(frames: int, size: Pixels, folder: Path, seed: int, say: Say) 
     say("learning, the memory too")
     anew = anew_seconds(cached.frames, material.groups, champion, seed)
     return {
+        "detector": SupervisedDetector.name,
         "frames": frames,
         "frame": f"{size.width}x{size.height}",
         "image_size": champion.image_size,
@@ -78,33 +64,6 @@ def bench_retrain(frames: int, size: Pixels, folder: Path, seed: int, say: Say) 
         },
         "cache_bytes": sum(status.st_size for _, status in cache.files()),
     }
-
-
-def told(say: Say, name: str, step: str) -> None:
-    say(f"{name}: {step}")
-
-
-def stored(store: ImageStore, cell: elpv.Cell, size: Pixels) -> SnapshotItem:
-    """The cell as a colour camera of that size would take it, and as a snapshot would name it."""
-    image = cv2.cvtColor(decode(cell.path.read_bytes()), cv2.COLOR_GRAY2BGR)
-    data = cv2.imencode(".jpg", cv2.resize(image, size))[1].tobytes()
-    facts = describe(data)
-    kept = store.put(data, facts.suffix)
-    return SnapshotItem(
-        snapshot="bench",
-        sha256=kept.sha256,
-        md5=kept.md5,
-        size_bytes=kept.size_bytes,
-        media_type=facts.media_type,
-        width=facts.width,
-        height=facts.height,
-        part_key=f"image:{kept.sha256}",
-        split=Split.TRAIN,
-        is_anomaly=cell.probability == 1,
-        defects=[],
-        regions=[],
-        source=ItemSource.OPERATOR,
-    )
 
 
 def memory(known: Sequence[SnapshotItem], store: ImageStore, seed: int) -> tuple[PatchCore, dict[str, float]]:
@@ -140,13 +99,6 @@ def timed(looking: Looking, seed: int, say: Say) -> Timed:
     groups, configuration = looking.material.groups, looking.configuration
     refit(looking.base, frames, scores, groups=groups, configuration=configuration, tail=FROZEN, seed=seed)
     return Timed(seen - began, time.perf_counter() - seen, frames)
-
-
-def counted(items: Sequence[SnapshotItem], say: Say) -> Iterator[SnapshotItem]:
-    for number, item in enumerate(items):
-        if number % 100 == 0:
-            say(f"features of {number} of {len(items)} frames")
-        yield item
 
 
 def anew_seconds(frames: Sequence[Seen], groups: Sequence[str], champion: PatchCore, seed: int) -> float:

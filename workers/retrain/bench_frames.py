@@ -1,0 +1,69 @@
+"""Frames to measure a retraining run with: real solar cells as a camera would take them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from random import Random
+from typing import Final, NamedTuple
+
+import cv2
+
+from storage.errors import TeachingFailed
+from storage.image_store import ImageStore
+from storage.images import decode, describe
+from storage.snapshot_models import ItemSource, SnapshotItem, Split
+from workers import elpv
+from workers.detectors.tail_configuration import TailConfiguration
+
+MEGAPIXELS: Final = 400.0  # as large as --frame may be
+FROZEN: Final = TailConfiguration(least_labels=0)
+"""Fine-tuning of the backbone takes minutes, kept features or not."""
+Say = Callable[[str], None]
+
+
+class Pixels(NamedTuple):
+    width: int
+    height: int
+
+
+def taken(frames: int, size: Pixels, store: ImageStore, seed: int) -> list[SnapshotItem]:
+    """So many labelled cells, drawn by the seed, as a snapshot would have them."""
+    cells = [cell for cell in elpv.cells("all") if cell.probability in (0, 1)]
+    if frames > len(cells):
+        raise TeachingFailed(f"--frames: {frames} labelled cells are asked for; the dataset has {len(cells)}")
+    return [stored(store, cell, size) for cell in Random(seed).sample(cells, frames)]
+
+
+def stored(store: ImageStore, cell: elpv.Cell, size: Pixels) -> SnapshotItem:
+    """The cell as a colour camera of that size would take it, and as a snapshot would name it."""
+    image = cv2.cvtColor(decode(cell.path.read_bytes()), cv2.COLOR_GRAY2BGR)
+    data = cv2.imencode(".jpg", cv2.resize(image, size))[1].tobytes()
+    facts = describe(data)
+    kept = store.put(data, facts.suffix)
+    return SnapshotItem(
+        snapshot="bench",
+        sha256=kept.sha256,
+        md5=kept.md5,
+        size_bytes=kept.size_bytes,
+        media_type=facts.media_type,
+        width=facts.width,
+        height=facts.height,
+        part_key=f"image:{kept.sha256}",
+        split=Split.TRAIN,
+        is_anomaly=cell.probability == 1,
+        defects=[],
+        regions=[],
+        source=ItemSource.OPERATOR,
+    )
+
+
+def told(say: Say, name: str, step: str) -> None:
+    say(f"{name}: {step}")
+
+
+def counted(items: Sequence[SnapshotItem], say: Say) -> Iterator[SnapshotItem]:
+    every = 100 if len(items) > 200 else 10
+    for number, item in enumerate(items):
+        if number % every == 0:
+            say(f"features of {number} of {len(items)} frames")
+        yield item

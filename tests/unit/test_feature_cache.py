@@ -56,3 +56,15 @@ def test_what_was_not_used_for_longest_goes_first(tmp_path: Path) -> None:
     small = FeatureCache(tmp_path, 2 * size)
     assert small.trim() == 2
     assert [small.get("look", frame) is not None for frame in frames] == [True, False, False, True]
+
+
+def test_there_is_never_twice_as_much_as_there_may_be(tmp_path: Path) -> None:
+    frames = [f"{number:02x}" + "0" * 62 for number in range(30)]
+    FeatureCache(tmp_path, 1 << 20).put("look", frames[0], arrays())
+    ((_, status),) = FeatureCache(tmp_path, 1 << 20).files()
+    cache, most = FeatureCache(tmp_path, 5 * status.st_size), 0
+    for frame in frames:
+        cache.put("look", frame, arrays())
+        most = max(most, len(cache.files()))
+    assert 5 < most <= 10
+    assert cache.get("look", frames[-1]) is not None

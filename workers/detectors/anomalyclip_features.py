@@ -6,14 +6,11 @@ from collections.abc import Mapping
 from hashlib import sha256
 from typing import Any, Final
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from workers.detectors.anomalyclip import AnomalyCLIPConfig, ImageFeatures
-
-Arrays = dict[str, NDArray[Any]]
+from workers.detectors.halved import Arrays, halved
 
 COMPUTED_AS: Final = 1
 """To be raised when preprocessing or the visual tower computes something else of the same image."""
@@ -57,12 +54,6 @@ def packed(features: ImageFeatures) -> Arrays:
     """
     named = {IMAGE: features.image, **{f"{PATCHES}{place}": one for place, one in enumerate(features.patches)}}
     return {name: halved(tensor) for name, tensor in named.items()}
-
-
-def halved(tensor: Tensor) -> NDArray[Any]:
-    half = tensor.half()
-    kept = half if half.isfinite().all() else tensor.float()
-    return np.asarray(kept.cpu().numpy())
 
 
 def unpacked(kept: Mapping[str, NDArray[Any]]) -> ImageFeatures:

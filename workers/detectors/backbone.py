@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
+from torch import Tensor
 
 from storage.errors import ModelError
 from workers.detectors.artefact import Artefact
 from workers.detectors.clip_tower import CLIP_FILE, ClipTower, TowerFacts
 from workers.detectors.detector import Image
 from workers.detectors.efficientnet_lite import PREPROCESSING, WEIGHTS_SHA256, EfficientNetLite, Features
+from workers.detectors.frame_features import Look
 from workers.detectors.patches import Patches, patches_of
 from workers.detectors.weight_files import load_float
 from workers.detectors.weight_folder import find_clip
@@ -29,8 +31,17 @@ class Backbone(Protocol):
     """Patches along a side of the square image."""
     device: torch.device
 
+    @property
+    def look_key(self) -> str:
+        """Which features these are, for a cache: changes with the weights and with the preprocessing."""
+        ...
+
     def features(self, image: Image) -> Any:
-        """What the bare network says: what a detector's cost is held against."""
+        """What the bare network says: what a detector's cost is held against. A sequence of tensors."""
+        ...
+
+    def of_tensors(self, tensors: list[Tensor]) -> Any:
+        """The same of the tensors that were in it."""
         ...
 
     def patches_of(self, features: Any) -> Patches:
@@ -66,8 +77,15 @@ class LiteBackbone:
         self.network = EfficientNetLite(image_size, device, contrast=contrast)
         self.device = self.network.device
 
+    @property
+    def look_key(self) -> str:
+        return Look(self.image_size, self.network.contrast).key
+
     def features(self, image: Image) -> Features:
         return self.network.features(image)
+
+    def of_tensors(self, tensors: list[Tensor]) -> Features:
+        return Features(*tensors)
 
     def patches_of(self, features: Features) -> Patches:
         return patches_of(features.to(self.device))  # kept ones are on the CPU

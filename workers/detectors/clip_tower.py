@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, Self
 
@@ -15,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from storage.errors import ModelError, ModelShapeWrong
+from storage.model_files import file_sha256
 from workers.detectors.anomalyclip import AnomalyCLIPConfig, VisualTower, Weights, check_numbers
 from workers.detectors.detector import Image
 from workers.detectors.efficientnet_lite import PREPROCESSING, preprocess
@@ -64,6 +67,12 @@ class ClipTower:
             torch.tensor(values, device=self.device)[:, None, None] for values in (whole.mean, whole.std)
         )
 
+    @cached_property
+    def look_key(self) -> str:
+        """Asks for the file's SHA-256 once: it is hundreds of megabytes."""
+        said = f"{self.facts()} {self.preprocessing()} {file_sha256(self.file)}"
+        return sha256(said.encode()).hexdigest()[:16]
+
     def features(self, image: Image) -> list[Tensor]:
         """The patch tokens of each chosen block, (N, W), each token of mean 0 and deviation 1.
 
@@ -75,8 +84,12 @@ class ClipTower:
             _, taps = self.tower(((shares - self.mean) / self.std)[None])
             return [F.layer_norm(tap[0, 1:], tap.shape[2:]) for tap in taps]
 
+    def of_tensors(self, tensors: list[Tensor]) -> list[Tensor]:
+        return tensors
+
     def patches_of(self, features: list[Tensor]) -> Patches:
         """All blocks for the bank, the last with its surroundings for the Gaussian."""
+        features = [block.to(self.device) for block in features]  # kept ones are on the CPU
         last = features[-1]
         square = last.T.reshape(1, -1, self.grid, self.grid)  # (1, W, g, g)
         around = F.avg_pool2d(square, SURROUNDINGS, 1, SURROUNDINGS // 2, count_include_pad=False)

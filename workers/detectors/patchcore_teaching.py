@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import islice
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
@@ -84,6 +84,20 @@ def teach_judged(
     return teach_patches(patches, eye, configuration, groups=groups, seed=seed, told=told)
 
 
+def teach_seen(
+    base: PatchCore,
+    frames: Iterable[Sequence[Any]],
+    *,
+    groups: Sequence[str],
+    seed: int,
+    told: Told | None = None,
+) -> PatchCore:
+    """Anew what base is, from what its eye said of frames' tiles: no forward pass."""
+    with one_thread_an_operation():
+        patches = [on_cpu(base.eye.backbone.patches_of(tile) for tile in tiles) for tiles in frames]
+    return teach_patches(patches, base.eye, base.configuration, groups=groups, seed=seed, told=told).detector
+
+
 class Taught(NamedTuple):
     """A detector, and the raw score of each frame by one that did not learn from it."""
 
@@ -144,8 +158,7 @@ def watched(images: Iterable[Image], eye: Eye, progress: Progress | None, thread
     def look(one: tuple[int, Image]) -> list[Patches]:
         number, image = one
         try:
-            # Learned from on the CPU, whatever device looked: the same draws everywhere.
-            return [Patches(*(part.cpu() for part in tile)) for tile in eye.patches(image)]
+            return on_cpu(eye.patches(image))
         except InspectionFailed as error:
             raise TeachingFailed(f"known-good image {number}: {error}") from error
 
@@ -154,3 +167,8 @@ def watched(images: Iterable[Image], eye: Eye, progress: Progress | None, thread
             yield from pool.map(look, chunk)
             if progress is not None:
                 progress(chunk[-1][0])
+
+
+def on_cpu(tiles: Iterable[Patches]) -> list[Patches]:
+    """Learned from there, whatever device looked: the same draws everywhere."""
+    return [Patches(*(part.cpu() for part in tile)) for tile in tiles]

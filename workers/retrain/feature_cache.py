@@ -27,6 +27,7 @@ class FeatureCache:
 
     def __init__(self, folder: Path, maximum_bytes: int) -> None:
         self.folder, self.maximum_bytes = folder, maximum_bytes
+        self.put_bytes = 0  # since it was trimmed
 
     def place(self, look: str, frame: str) -> Path:
         return self.folder / look / frame[:2] / f"{frame}{SUFFIX}"
@@ -47,18 +48,24 @@ class FeatureCache:
         return found
 
     def put(self, look: str, frame: str, arrays: Mapping[str, NDArray[Any]]) -> None:
-        """At once or not at all; without waiting for the disk."""
+        """At once or not at all; without waiting for the disk.
+
+        Trimmed when as much was put as there may be: twice that is never there. Not sooner, or who goes through more
+        frames than fit would find each gone just before it is wanted.
+        """
         path = self.place(look, frame)
         path.parent.mkdir(parents=True, exist_ok=True)
         draft = path.with_name(f".{frame}.{os.getpid()}")
         kept = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
-        draft.write_bytes(safetensors.numpy.save(kept, metadata={DIGEST: digest(kept)}))
+        self.put_bytes += draft.write_bytes(safetensors.numpy.save(kept, metadata={DIGEST: digest(kept)}))
         draft.replace(path)
+        if self.put_bytes > self.maximum_bytes:
+            self.trim()
 
     def trim(self) -> int:
         """Remove what was not used for longest until the rest fits; how many files that was."""
         found = [(status.st_mtime_ns, status.st_size, path) for path, status in self.files()]
-        total, removed = sum(size for _, size, _ in found), 0
+        total, removed, self.put_bytes = sum(size for _, size, _ in found), 0, 0
         for _, size, path in sorted(found):
             if total <= self.maximum_bytes:
                 break

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
 from hashlib import sha256
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,18 +16,20 @@ from storage.errors import InspectionFailed, TrainingRefused
 from storage.images import Image
 from storage.snapshot_models import SnapshotItem
 from workers.datasets.disturbance import drawn
-from workers.detectors.anomalyclip import ImageFeatures
 from workers.detectors.anomalyclip_detector import AnomalyCLIPDetector
 from workers.detectors.calibration import score_of
 from workers.detectors.detector import Detector, Prediction
 from workers.detectors.frame_features import FrameFeatures, Half, Looker
 from workers.detectors.head_features import mirrored_cells
 from workers.detectors.labelled import Seen, coverage
+from workers.detectors.patchcore import PatchCore
 from workers.detectors.supervised import looker_for, shares_look
 from workers.detectors.supervised_training import beneath, mirrored_ways
 from workers.retrain.feature_cache import Arrays, FeatureCache
 from workers.retrain.material import Material
 from workers.retrain.own_look import OwnLook, own_look
+
+Own = TypeVar("Own")
 
 
 class Looking:
@@ -41,7 +44,7 @@ class Looking:
         self.opened: tuple[str, Image] | None = None
 
     @cached_property
-    def own(self) -> OwnLook | None:
+    def own(self) -> OwnLook[Any] | None:
         return None if shares_look(self.base, self.look) else own_look(self.base)
 
     @cached_property
@@ -69,7 +72,7 @@ class Looking:
     def looked_at(self, item: SnapshotItem, key: str, change: Callable[[Image], Image]) -> FrameFeatures:
         return FrameFeatures(**self.kept(item, key, lambda image: self.looker.features(change(image))._asdict()))
 
-    def seen_by(self, own: OwnLook, item: SnapshotItem) -> ImageFeatures:
+    def seen_by(self, own: OwnLook[Own], item: SnapshotItem) -> Own:
         """What the one-class detector sees of the frame: as it was kept, the first time too."""
         return own.read(self.kept(item, own.key, own.look))
 
@@ -104,7 +107,7 @@ class Looking:
         """By the one-class detector, of what was kept where it can; InspectionFailed when there is no score."""
         if shares_look(self.base, self.look):
             return self.base.score_features([features.unpacked()])
-        if isinstance(self.base, AnomalyCLIPDetector) and self.own is not None:
+        if isinstance(self.base, PatchCore | AnomalyCLIPDetector) and self.own is not None:
             return self.base.score_features(self.seen_by(self.own, item))
         (answer,) = self.base.predict([self.image(item)])
         if isinstance(answer, InspectionFailed):

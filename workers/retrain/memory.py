@@ -14,6 +14,7 @@ from workers.detectors.patchcore import PatchCore
 from workers.detectors.read_when_asked import ReadWhenAsked
 from workers.detectors.telling import Told
 from workers.retrain.looking import Looking
+from workers.retrain.own_look import clip_look, eye_look
 
 Progress = Callable[[int], None]
 """Is told how many of the images were read."""
@@ -34,7 +35,8 @@ def remembered(
     base = looking.base
     if isinstance(base, PatchCore):
         return of_patchcore(base, looking, items, seed, progress, told)
-    if isinstance(base, AnomalyCLIPDetector) and (own := looking.own):
+    if isinstance(base, AnomalyCLIPDetector):
+        own = clip_look(base)
         read = counting(lambda item: looking.seen_by(own, item), progress)
         return anomalyclip_teaching.remember_features(
             base,
@@ -52,21 +54,13 @@ def of_patchcore(
 ) -> PatchCore:
     groups = [item.part_key for item in items]
     if base.eye.look is not None:
+        frames = list(map(counting(looking.features, progress), items))
         return patchcore_teaching.teach_features(
-            list(map(counting(looking.features, progress), items)),
-            groups=groups,
-            configuration=base.configuration,
-            seed=seed,
-            told=told,
+            frames, groups=groups, configuration=base.configuration, seed=seed, told=told
         )
-    return patchcore_teaching.teach(
-        map(looking.material.image, items),
-        groups=groups,
-        configuration=base.configuration,
-        seed=seed,
-        progress=progress,
-        backbone=base.eye.backbone,
-    )
+    own = eye_look(base.eye)
+    tiles = map(counting(lambda item: looking.seen_by(own, item), progress), items)
+    return patchcore_teaching.teach_seen(base, tiles, groups=groups, seed=seed, told=told)
 
 
 def counting(read: Callable[[SnapshotItem], One], progress: Progress) -> Callable[[SnapshotItem], One]:

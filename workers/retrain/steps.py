@@ -129,6 +129,7 @@ def fit(run: Run) -> Left:
     row = champion_row(run)
     base = one_class(loaded(run, row))
     done = retrained(base, material(run, row, base), run.recipe, run)
+    run.cache.trim()  # what was thrown away after the features is there again
     draft = run.checkpoint.candidate.with_name(".candidate")
     shutil.rmtree(draft, ignore_errors=True)
     sha256 = done.detector.save(draft)

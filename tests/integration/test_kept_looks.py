@@ -1,7 +1,8 @@
-"""A run on an AnomalyCLIP looks at an image once: what its visual tower said is kept for the runs that follow."""
+"""A run looks at an image once, whatever its champion looks with: what was seen is kept for the runs that follow."""
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,25 +21,35 @@ from storage.training_models import Phase, TrainingRun
 from tests.facts import Plant
 from tests.integration.school import LABELS, School
 from tests.integration.test_retrained_detectors import candidate, crown_day_0
+from tests.unit import tiny_weights
 from workers.detectors.anomalyclip import VisualTower
 from workers.detectors.anomalyclip_detector import AnomalyCLIPDetector
+from workers.detectors.backbone import BackboneSource
+from workers.detectors.patchcore import PatchCore
 from workers.detectors.supervised import SupervisedDetector
 from workers.retrain import steps
 from workers.retrain.feature_cache import FeatureCache
 from workers.retrain.material import Material
+from workers.retrain.retraining import one_class
 from workers.retrain.run import Left, Run
 
 
 @pytest.fixture
-def school(plant: Plant, log: EventLog, tmp_path: Path) -> Iterator[School]:
-    """With an AnomalyCLIP that no candidate replaces."""
+def unlabelled(plant: Plant, log: EventLog, tmp_path: Path) -> Iterator[School]:
+    """Where no candidate replaces the champion."""
     threads = torch.get_num_threads()
     school = School(plant, log, tmp_path)
-    crown_day_0(school)
     school.recipe["gate"]["minimum_good"] = 10_000
-    school.label(range(LABELS))
     yield school
     torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def school(unlabelled: School) -> School:
+    """With an AnomalyCLIP."""
+    crown_day_0(unlabelled)
+    unlabelled.label(range(LABELS))
+    return unlabelled
 
 
 @contextmanager
@@ -146,3 +157,35 @@ def test_what_a_full_disk_threw_away_is_looked_at_while_it_is_learned(school: Sc
         run = school.train()
     assert again[Phase.FEATURES] == 0 and again[Phase.FIT] == whole.figures["features"]["images"]
     assert_same(school, whole, run)
+
+
+def crown_on_a_clip(school: School) -> None:
+    tiny_weights.store_clip(school.plan.models)
+    school.recipe["backbone"] = tiny_weights.CLIP
+    school.teach(BackboneSource(school.plan.models, tiny_weights.CLIP))
+
+
+def crown_tiled(school: School) -> None:
+    school.recipe["tiles"] = "2x2"
+    school.teach(tiles="2x2")
+
+
+@pytest.mark.parametrize("crown", [crown_on_a_clip, crown_tiled])
+@pytest.mark.parametrize("both", [True, False], ids=["head", "memory"])
+def test_a_patchcore_s_own_look_is_kept_as_well(
+    unlabelled: School, crown: Callable[[School], None], both: bool
+) -> None:
+    crown(unlabelled)
+    for numbers in [range(LABELS)] if both else [range(good, good + 1) for good in range(1, 160, 4)]:
+        unlabelled.label(numbers)
+    with decoded() as early:
+        empty = unlabelled.train()
+    assert len(early) == empty.figures["features"]["images"] == empty.figures["features"]["looked_at"]
+    time.sleep(1)  # the second in which it was taught is all that tells the one model from the other
+    with decoded() as late:
+        full = unlabelled.train()
+    assert late == [] and full.figures["features"]["looked_at"] == 0
+    one, other = candidate(unlabelled, empty), candidate(unlabelled, full)
+    assert isinstance(one_class(one), PatchCore) and isinstance(one, SupervisedDetector) is both
+    assert one.version == other.version and one.calibration == other.calibration
+    assert one_class(one).version == one_class(other).version

@@ -49,7 +49,7 @@ class Looking:
 
     @cached_property
     def scores(self) -> str:
-        """Which scores these are, for the cache: a detector that decides the same otherwise has another scale."""
+        """Which scores these are, for the cache. Weights alone do not tell: another calibration is another scale."""
         own = self.own.key if self.own else ""
         how = sha256(f"{own} {self.base.calibration}".encode()).hexdigest()[:16]
         return f"score-{self.base.version}-{how}"

@@ -25,8 +25,11 @@ def test_it_tells_what_is_saved_by_keeping_features() -> None:
     fresh = told["parts"]["fresh"]
     assert told["fresh_seconds"] == pytest.approx(fresh["features"] + fresh["learning"], abs=0.02)
     assert told["share"] == pytest.approx(told["cached_seconds"] / told["fresh_seconds"], abs=0.01)
-    assert told["memory_anew"]["learning"] > 0
-    assert told["cache_bytes"] > 120 * 300_000
+    anew = told["memory_anew"]
+    assert anew["fresh"]["learning"] == anew["cached"]["learning"] > 0
+    seconds = [anew[name]["features"] + anew[name]["learning"] for name in ("cached", "fresh")]
+    assert anew["share"] == pytest.approx(seconds[0] / seconds[1], abs=0.01)
+    assert told["cache_bytes"] > 120 * 500_000, "features of two looks, and what is learned from them"
 
 
 @pytest.mark.parametrize(

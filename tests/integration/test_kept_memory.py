@@ -51,9 +51,12 @@ def test_a_memory_that_knows_nearly_all_is_kept_and_one_that_does_not_is_taught_
     assert made.startswith(f"memory of {len(known)} good images kept; head from")
     assert kept.base.version == detector.base.version and kept.version != detector.version
     assert second.configuration["memory_scores"] == first.configuration["memory_scores"]
+    assert detector.representation is not None and kept.representation is not None
+    assert kept.representation.key == detector.representation.key
 
     third, made, anew = trained(school, range(LABELS + 2, LABELS + 40))
     assert isinstance(anew.base, PatchCore) and anew.base.version != detector.base.version
+    assert anew.representation is not None and anew.representation.key != detector.representation.key
     assert known < set(third.configuration["memory_from"])
     assert made.startswith(f"memory of {len(third.configuration['memory_from'])} good images; head from")
 

@@ -20,9 +20,10 @@ from workers.detectors.head_features import MIRRORED, mirror, seen
 from workers.detectors.labelled import Seen
 from workers.detectors.patchcore import PatchCore, PatchCoreConfiguration
 from workers.detectors.patchcore_teaching import teach_features, teach_judged
+from workers.detectors.represented import mirrored, mirrored_ways
 from workers.detectors.summary import cells_of
 from workers.detectors.supervised_teaching import teach
-from workers.detectors.supervised_training import fit, mirrored, mirrored_ways, refit
+from workers.detectors.supervised_training import fit, refit
 
 LOOK = Look(96, local_contrast=True)
 SMALL = HeadConfiguration(image_size=96, folds=2, members=2, width=8, epochs=2, least_steps=1, batch_size=16)

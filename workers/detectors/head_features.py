@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple, Self, TypeVar, cast
+from typing import NamedTuple, TypeVar, cast
 
 import numpy as np
 import torch
@@ -11,10 +11,10 @@ from torch import Tensor
 
 from storage.errors import InspectionFailed, TeachingFailed
 from workers.detectors.detector import Image
-from workers.detectors.frame_features import Half, Looker, checked
+from workers.detectors.frame_features import FrameFeatures, Half, Looker
 from workers.detectors.head import Inputs, pooled
 from workers.detectors.head_reduction import Directions, reduced
-from workers.detectors.labelled import Labelled, Seen, coverage
+from workers.detectors.labelled import Labelled, Marked, Seen, coverage
 from workers.detectors.summary import cells_of, cells_of_frames
 
 MIRRORINGS: tuple[tuple[int, ...], ...] = ((), (-1,), (-2,), (-2, -1))
@@ -28,7 +28,7 @@ One = TypeVar("One")
 
 
 class Lessons(NamedTuple):
-    """(images, ...)."""
+    """(images, ...), along a few directions of the features."""
 
     stages: Inputs  # half precision: they fill the memory
     coverage: Tensor  # (images, rows, columns), how much of each patch is defective
@@ -36,12 +36,8 @@ class Lessons(NamedTuple):
 
     def batch(self, images: Tensor, mirroring: tuple[int, ...] = ()) -> tuple[Inputs, Tensor]:
         """Features and coverage of these images, all mirrored alike."""
-        stages = Inputs(*(stage[images].float().flip(mirroring) for stage in self.stages))
+        stages = Inputs(*(stage[images].flip(mirroring).float() for stage in self.stages))
         return stages, self.coverage[images].flip(mirroring)
-
-    def along(self, directions: Sequence[Directions]) -> Self:
-        """The same, with fewer numbers a patch."""
-        return self._replace(stages=reduced(self.stages, directions))
 
 
 def look(labelled: Sequence[Labelled], looker: Looker, progress: Progress | None) -> list[Seen]:
@@ -74,15 +70,27 @@ def mirror(image: Image, way: int) -> Image:
     return cast(Image, np.ascontiguousarray(np.flip(image, ((1,), (0,), (0, 1))[way])))
 
 
-def lessons(frames: Sequence[Seen], looker: Looker) -> Lessons:
-    """TeachingFailed when features are of another look."""
-    features = [checked(one.features, looker.look) for one in frames]
-    s8 = torch.cat([pooled(stacked([one.s8 for one in some]).float()).half() for some in chunks(features)])
+def lessons(frames: Sequence[Seen], along: Sequence[Directions]) -> Lessons:
+    """With fewer numbers a patch, along these directions."""
+    parts = [reduced(inputs_of([one.features for one in some]), along) for some in chunks(frames)]
+    stages = Inputs(*(torch.cat(stage) for stage in zip(*parts, strict=True)))
+    return told_of(stages, frames)
+
+
+def told_of(stages: Inputs, frames: Sequence[Marked]) -> Lessons:
+    """stages: of the frames, along some directions."""
+    grid = (int(stages.s16.shape[2]), int(stages.s16.shape[3]))
     return Lessons(
-        Inputs(s8, stacked([one.s16 for one in features]), stacked([one.s32 for one in features])),
-        torch.stack([covered(one) for one in frames]),
+        stages,
+        torch.stack([covered(one, grid) for one in frames]),
         torch.tensor([one.coverage is not None or not one.is_anomaly for one in frames]),
     )
+
+
+def inputs_of(features: Sequence[FrameFeatures]) -> Inputs:
+    """Of a batch, in single precision."""
+    s8, s16, s32 = (stacked(stage).float() for stage in zip(*features, strict=True))
+    return Inputs(pooled(s8), s16, s32)
 
 
 def cells(frames: Sequence[Seen]) -> Tensor:
@@ -106,11 +114,10 @@ def stacked(stage: Sequence[Half]) -> Tensor:
     return torch.from_numpy(np.stack(stage))
 
 
-def covered(one: Seen) -> Tensor:
+def covered(one: Marked, grid: tuple[int, int]) -> Tensor:
     """(rows, columns); a good image is good everywhere."""
-    shape = one.features.s16.shape[1:]
     if one.coverage is None:
-        return torch.zeros(shape)
-    if one.coverage.shape != shape:
-        raise TeachingFailed(f"coverage is {one.coverage.shape}; allowed with these features: {shape}")
+        return torch.zeros(grid)
+    if one.coverage.shape != grid:
+        raise TeachingFailed(f"coverage is {one.coverage.shape}; allowed with these features: {grid}")
     return torch.from_numpy(one.coverage)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import cv2
 import numpy as np
@@ -48,7 +48,27 @@ class Seen:
     that sums up a frame learns from them as well. The whole features would take thrice the memory."""
 
 
-def check(labelled: Sequence[Labelled | Seen], groups: Sequence[str]) -> None:
+@dataclass(frozen=True)
+class Decided:
+    """What is known of an image beside what it looks like; as in `Seen`."""
+
+    is_anomaly: bool
+    coverage: NDArray[np.float32] | None = None
+    is_taught: bool = False
+
+
+class Marked(Protocol):
+    """`Seen` or `Decided`."""
+
+    @property
+    def is_anomaly(self) -> bool: ...
+    @property
+    def coverage(self) -> NDArray[np.float32] | None: ...
+    @property
+    def is_taught(self) -> bool: ...
+
+
+def check(labelled: Sequence[Labelled | Marked], groups: Sequence[str]) -> None:
     """TeachingFailed when labels contradict one another or are too few, with the numbers."""
     if len(groups) != len(labelled):
         raise TeachingFailed(f"{len(labelled)} labelled images were given and {len(groups)} groups; allowed: one each")
@@ -65,12 +85,12 @@ def check(labelled: Sequence[Labelled | Seen], groups: Sequence[str]) -> None:
             )
 
 
-def judges(one: Labelled | Seen, is_anomaly: bool) -> bool:
+def judges(one: Labelled | Marked, is_anomaly: bool) -> bool:
     """Whether the label can say how good a score is for this class."""
     return one.is_anomaly is is_anomaly and not one.is_taught
 
 
-def check_one(number: int, one: Labelled | Seen) -> None:
+def check_one(number: int, one: Labelled | Marked) -> None:
     if one.is_taught and one.is_anomaly:
         raise TeachingFailed(
             f"labelled image {number} is defective and was taught as known-good; it can be one of both"

@@ -33,6 +33,7 @@ from workers.detectors.fusion import Fusion, probability
 from workers.detectors.head import Head, head_of, inputs
 from workers.detectors.head_configuration import HeadConfiguration
 from workers.detectors.patchcore import PatchCore
+from workers.detectors.representation import Representation
 from workers.detectors.summary import cells_of
 from workers.detectors.summary_machine import SummaryMachine
 from workers.detectors.tail import Tails
@@ -40,7 +41,7 @@ from workers.detectors.tail import restored as restored_tails
 from workers.detectors.tail_onnx import OnnxTails, TorchTails
 
 NG_THRESHOLD = 0.5
-HEAD, SUMMARY, TAIL = "head.", "summary.", "tail."
+HEAD, SUMMARY, TAIL, REPRESENTATION = "head.", "summary.", "tail.", "representation."
 
 
 @dataclass(frozen=True)
@@ -78,11 +79,13 @@ class SupervisedDetector:
         created_at: str,
         looker: Looker,
         tails: Tails | None = None,
+        representation: Representation | None = None,
     ) -> None:
         self.base, self.configuration, self.learned = base, configuration, learned
         self.calibration, self.created_at, self.looker = calibration, created_at, looker
         self.head = head.to(looker.backbone.device).eval().requires_grad_(False)
         self.machine, self.tails = machine.to(looker.backbone.device), tails
+        self.representation = representation  # for the next one to learn from; None of a model of an older version
         self.tail_logits = served(tails, configuration.look, looker.backbone.device)
         self.image_size = max(base.image_size, configuration.image_size)
         self.version = sha256(
@@ -144,7 +147,8 @@ class SupervisedDetector:
         head = {HEAD + name: tensor for name, tensor in self.head.state_dict().items()}
         summary = {SUMMARY + name: tensor for name, tensor in self.machine.tensors.items()}
         tails = {} if self.tails is None else {TAIL + name: one for name, one in self.tails.state_dict().items()}
-        return head | summary | tails
+        kept = {} if self.representation is None else self.representation.tensors()
+        return head | summary | tails | {REPRESENTATION + name: tensor for name, tensor in kept.items()}
 
     def save(self, folder: Path) -> str:
         with packed(self.base, near=folder.parent) as base:
@@ -180,16 +184,18 @@ class SupervisedDetector:
         learned = Learned(Fusion(**described["fusion"]), described["evidence"], described["f1_threshold"])
         base = unpacked(saved, described["base"], device)
         tails = beneath_prefix(TAIL, saved.tensors)
+        machine = SummaryMachine(beneath_prefix(SUMMARY, saved.tensors))
         return cls(
             base,
             restored_head(configuration, saved.tensors),
-            SummaryMachine(beneath_prefix(SUMMARY, saved.tensors)),
+            machine,
             configuration,
             learned,
             saved.calibration,
             saved.created_at,
             looker_for(base, configuration.look, device),
             restored_tails(tails) if tails else None,
+            Representation.restored(beneath_prefix(REPRESENTATION, saved.tensors), machine),
         )
 
 

@@ -7,7 +7,7 @@ they do not: then the detector ranks and rejects exactly as the one beneath it.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import NamedTuple
 
@@ -15,7 +15,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.special import expit
-from torch import Tensor
 
 from storage.errors import InspectionFailed, TeachingFailed
 from workers.detectors import fusion_training, summary_training
@@ -26,11 +25,13 @@ from workers.detectors.frame_features import Look
 from workers.detectors.fusion import Fusion
 from workers.detectors.fusion_training import Fold
 from workers.detectors.head_configuration import HeadConfiguration
-from workers.detectors.head_features import MIRRORED, Progress, cells, lessons, look
+from workers.detectors.head_features import Progress, look
+from workers.detectors.head_reduction import grown
 from workers.detectors.head_training import out_of_fold as head_out_of_fold
 from workers.detectors.head_training import train
-from workers.detectors.labelled import Labelled, Seen, check
+from workers.detectors.labelled import Labelled, Marked, Seen, check
 from workers.detectors.patchcore import PatchCore
+from workers.detectors.represented import Activations, Represented, represented_anew
 from workers.detectors.supervised import Learned, SupervisedDetector, looker_for, shares_look
 from workers.detectors.tail import Tails, parted
 from workers.detectors.tail_configuration import TailConfiguration
@@ -43,7 +44,6 @@ Floats = NDArray[np.float64]
 Truth = NDArray[np.bool_]
 
 HEAD_SHARE, BEFORE_TAIL = 0.3, 0.4  # of what `told` tells
-LARGEST_LESSON = 4000  # looks the machine learns from: its time and its memory grow with their square
 NOBODY = -1  # the fold of an image that every member learns from
 
 
@@ -104,23 +104,53 @@ def refit(
     groups = [str(number) for number in range(len(frames))] if groups is None else groups
     check(frames, groups)
     configuration = configuration or beneath(base)
-    looker = looker_for(base, configuration.look)
     scores = scores_of(base, frames, configuration.look) if scores is None else scores
-    is_anomaly = np.array([one.is_anomaly for one in frames])
-    judging = new_to_base(frames)
+    known = represented_anew(frames, groups, configuration.look)
+    return learned(
+        base,
+        known,
+        frames,
+        scores,
+        groups=groups,
+        anomaly_rate=anomaly_rate,
+        configuration=configuration,
+        tail=tail,
+        seed=seed,
+        told=told,
+    )
+
+
+def learned(
+    base: Detector,
+    known: Represented,
+    labels: Sequence[Marked],
+    scores: Floats,
+    *,
+    groups: Sequence[str],
+    anomaly_rate: float | None = None,
+    configuration: HeadConfiguration,
+    tail: TailConfiguration | None = None,
+    seed: int = 0,
+    told: Told | None = None,
+) -> SupervisedDetector:
+    """As `refit`, of frames that are known as head and machine learn from them."""
+    check(labels, groups)
+    is_anomaly = np.array([one.is_anomaly for one in labels])
+    judging = new_to_base(labels)
     truth, parts = is_anomaly[judging], [groups[place] for place in judging]
     divisions = [divided(truth, parts, configuration.folds, seed + turn) for turn in range(configuration.rounds)]
-    rounds = [fold_of_each(one, judging, len(frames)) for one in divisions]
-    learned_from, copies = lessons(frames, looker), disturbed(frames)
+    rounds = [fold_of_each(one, judging, len(labels)) for one in divisions]
     with torch.random.fork_rng(devices=[]):  # the caller's random numbers stay its own
         truth_of, fold_of = torch.from_numpy(is_anomaly), torch.from_numpy(np.stack(rounds, 1))
-        sources = learned_from, lessons(copies, looker) if copies else None
-        head = train(sources[0], truth_of, fold_of, configuration, seed, sources[1], within(told, 0, HEAD_SHARE))
-    logits = head_out_of_fold(head, learned_from, fold_of, configuration).numpy().astype(np.float64)
-    looks = cells([*frames, *copies])
-    looks = torch.cat([looks, *mirrored(frames, mirrored_ways(len(frames), len(copies) // len(frames)))])
-    machine, margins = summary_training.teach(looks, is_anomaly, rounds[0], within(told, HEAD_SHARE, BEFORE_TAIL))
-    fine_tuned = tuned(frames, copies, groups, tail or TailConfiguration(), seed, within(told, BEFORE_TAIL, 1))
+        lessons, copies = known.lessons, known.disturbed
+        head = train(lessons, truth_of, fold_of, configuration, seed, copies, within(told, 0, HEAD_SHARE))
+        whole = grown(head, known.representation.along, configuration)
+    logits = head_out_of_fold(head, lessons, fold_of, configuration).numpy().astype(np.float64)
+    here = within(told, HEAD_SHARE, BEFORE_TAIL)
+    vectors, margins = summary_training.teach(known.rows, known.held_out, is_anomaly, rounds[0], here)
+    fine_tuned = tuned(
+        known.activations, labels, groups, tail or TailConfiguration(), seed, within(told, BEFORE_TAIL, 1)
+    )
     weights = importance(truth, anomaly_rate)
     said = scores[judging], logits[judging], margins[judging]
     heard = None if fine_tuned is None else fine_tuned.logits[judging]
@@ -130,10 +160,18 @@ def refit(
     )
     raw = fusion.raw(*said, 0.0 if heard is None else heard)
     calibration = calibrated(fusion, base, raw, truth, parts)
-    learned = Learned(fusion, asdict(evidence), score_of(calibration, best_f1_threshold(raw, weights)))
-    created_at = datetime.now(UTC).isoformat(timespec="seconds")
-    kept = fine_tuned.tails if fine_tuned is not None and fusion.tail_weight else None  # unheard it would cost time
-    return SupervisedDetector(base, head, machine, configuration, learned, calibration, created_at, looker, kept)
+    return SupervisedDetector(
+        base,
+        whole,
+        vectors.as_machine(known.rows, known.representation.summariser),
+        configuration,
+        Learned(fusion, asdict(evidence), score_of(calibration, best_f1_threshold(raw, weights))),
+        calibration,
+        datetime.now(UTC).isoformat(timespec="seconds"),
+        looker_for(base, configuration.look),
+        fine_tuned.tails if fine_tuned is not None and fusion.tail_weight else None,  # unheard it would cost time
+        known.representation,
+    )
 
 
 class Tuned(NamedTuple):
@@ -142,50 +180,26 @@ class Tuned(NamedTuple):
 
 
 def tuned(
-    frames: Sequence[Seen],
-    copies: Sequence[Seen],
+    activations: Activations,
+    labels: Sequence[Marked],
     groups: Sequence[str],
     configuration: TailConfiguration,
     seed: int,
     told: Told | None,
 ) -> Tuned | None:
     """The fine-tuned tails; None where there are too few labels for one."""
-    is_anomaly = np.array([one.is_anomaly for one in frames])
+    is_anomaly = np.array([one.is_anomaly for one in labels])
     if not configuration.wanted(int((~is_anomaly).sum()), int(is_anomaly.sum())):
         return None
     entry, _ = parted(build())
-    sources = [entered(entry, stride_16(some)) for some in (frames, copies) if some]
-    judging = new_to_base(frames)
+    sources = [entered(entry, one) for one in activations()]
+    judging = new_to_base(labels)
     division = divided(is_anomaly[judging], [groups[place] for place in judging], configuration.folds, seed)
-    folds = torch.from_numpy(fold_of_each(division, judging, len(frames)))
+    folds = torch.from_numpy(fold_of_each(division, judging, len(labels)))
     with torch.random.fork_rng(devices=[]):
         members = train_tails(sources, torch.from_numpy(is_anomaly), folds, configuration, seed, told)
     logits = tail_out_of_fold(members, sources[0], folds).numpy().astype(np.float64)
     return Tuned(Tails(entry, members).eval().requires_grad_(False), logits)
-
-
-def stride_16(frames: Sequence[Seen]) -> Tensor:
-    """(images, 112, h, w)."""
-    return torch.from_numpy(np.stack([one.features.s16 for one in frames]))
-
-
-def disturbed(frames: Sequence[Seen]) -> list[Seen]:
-    """The frames as they look disturbed; none, unless all are known so."""
-    copies = [replace(one, features=one.disturbed) for one in frames if one.disturbed is not None]
-    return copies if len(copies) == len(frames) else []
-
-
-def mirrored_ways(frames: int, copies: int) -> int:
-    """In how many ways so many frames, with so many copies of each, are learned from mirrored."""
-    return min(MIRRORED, max(0, LARGEST_LESSON // frames - 1 - copies))
-
-
-def mirrored(frames: Sequence[Seen], ways: int) -> list[Tensor]:
-    """(frames, cells, channels) for one way to mirror, then for the next; none, unless all frames are known so."""
-    known = [one.mirrored for one in frames if one.mirrored is not None]
-    if len(known) < len(frames):
-        return []
-    return [torch.from_numpy(np.stack([one[way] for one in known])).float() for way in range(ways)]
 
 
 def beneath(base: Detector) -> HeadConfiguration:
@@ -196,7 +210,7 @@ def beneath(base: Detector) -> HeadConfiguration:
     return HeadConfiguration(image_size=seen.image_size, local_contrast=seen.local_contrast)
 
 
-def new_to_base(labelled: Sequence[Labelled | Seen]) -> list[int]:
+def new_to_base(labelled: Sequence[Labelled | Marked]) -> list[int]:
     """Places of the images that can say how good the one-class score is."""
     return [place for place, one in enumerate(labelled) if not one.is_taught]
 

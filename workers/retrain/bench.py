@@ -8,26 +8,30 @@ backbone, which takes minutes in any of them.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+import numpy as np
+
 from storage.image_store import ImageStore
-from storage.images import decode
 from storage.snapshot_models import SnapshotItem
+from workers.datasets.disturbance import drawn
+from workers.detectors.detector import Detector
 from workers.detectors.frame_features import Look, Looker
 from workers.detectors.labelled import Seen
-from workers.detectors.patchcore import PatchCore, PatchCoreConfiguration
-from workers.detectors.patchcore_teaching import teach_judged
+from workers.detectors.patchcore import PatchCoreConfiguration
 from workers.detectors.registry import use_threads
 from workers.detectors.supervised import SupervisedDetector
 from workers.detectors.supervised_teaching import teach
-from workers.detectors.supervised_training import refit
+from workers.detectors.supervised_training import learned
 from workers.retrain.bench_frames import FROZEN, MEGAPIXELS, Pixels, Say, counted, taken, told
 from workers.retrain.feature_cache import FeatureCache
 from workers.retrain.looking import Looking
 from workers.retrain.material import Material
+from workers.retrain.retraining import representation_of
 
 NEW_SHARE: Final = 0.05
 """Of the frames: labelled since the champion was trained."""
@@ -38,16 +42,18 @@ def bench_retrain(frames: int, size: Pixels, folder: Path, seed: int, say: Say) 
     use_threads(1)
     store = ImageStore(folder / "images")
     items = taken(frames, size, store, seed)
-    say("teaching the champion's memory")
-    known = [item for item in items[: -round(NEW_SHARE * frames)] if not item.is_anomaly]
-    champion, raw_scores = memory(known, store, seed)
-    material = Material(items, store, champion.image_size, MEGAPIXELS, frozenset(raw_scores), raw_scores)
-    cache = FeatureCache(folder / "features", 1 << 40)
+    say("teaching the champion")
+    champion, raw_scores = taught(items[: -round(NEW_SHARE * frames)], store, seed)
+    material = material_of(items, store, raw_scores)
+
+    def looking(base: Detector, where: str) -> Looking:
+        return Looking(base, material, FeatureCache(folder / where, 1 << 40), "cpu")
+
     fresh, cached = (
-        timed(Looking(champion, material, cache, "cpu"), seed, partial(told, say, name)) for name in ("fresh", "cached")
+        timed(looking(champion.base, "features"), champion, seed, partial(told, say, name))
+        for name in ("fresh", "cached")
     )
-    say("learning, the memory too")
-    anew = anew_seconds(cached.frames, material.groups, champion, seed)
+    anew = timed_anew(looking(champion.base, "anew"), seed, partial(told, say, "the memory too"))
     return {
         "detector": SupervisedDetector.name,
         "frames": frames,
@@ -58,21 +64,31 @@ def bench_retrain(frames: int, size: Pixels, folder: Path, seed: int, say: Say) 
         "share": round(cached.seconds / fresh.seconds, 4),
         "features_share": round(cached.features / fresh.features, 4),
         "parts": {name: one.parts() for name, one in (("fresh", fresh), ("cached", cached))},
-        "memory_anew": {
-            "learning": round(anew, 2),
-            "share": round((cached.features + anew) / (fresh.features + anew), 4),
-        },
-        "cache_bytes": sum(status.st_size for _, status in cache.files()),
+        "memory_anew": {name: one.parts() for name, one in (("fresh", anew[0]), ("cached", anew[1]))}
+        | {"share": round(anew[1].seconds / anew[0].seconds, 4)},
+        "cache_bytes": sum(status.st_size for _, status in FeatureCache(folder / "features", 0).files()),
     }
 
 
-def memory(known: Sequence[SnapshotItem], store: ImageStore, seed: int) -> tuple[PatchCore, dict[str, float]]:
-    """What knows these good images, and the raw score of each by one that does not know it."""
-    configuration = PatchCoreConfiguration()
+def material_of(items: Sequence[SnapshotItem], store: ImageStore, raw_scores: Mapping[str, float]) -> Material:
+    """raw_scores: of the images that the champion's memory knows."""
+    side = PatchCoreConfiguration().image_size
+    return Material(items, store, side, MEGAPIXELS, frozenset(raw_scores), raw_scores)
+
+
+def taught(known: Sequence[SnapshotItem], store: ImageStore, seed: int) -> tuple[SupervisedDetector, dict[str, float]]:
+    """The champion, and of each good image the raw score of a memory that does not know it."""
+    material, configuration = material_of(known, store, {}), PatchCoreConfiguration()
     looker = Looker(Look(configuration.image_size, configuration.local_contrast))
-    features = [looker.features(decode(store.get(item.sha256))) for item in known]
-    detector, raw_scores = teach_judged(features, configuration=configuration, seed=seed)
-    return detector, {item.sha256: raw for item, raw in zip(known, raw_scores, strict=True)}
+
+    def seen(item: SnapshotItem) -> Seen:
+        image = material.image(item)
+        copy = drawn(image, int(item.sha256[:8], 16))
+        return Seen(looker.features(image), item.is_anomaly, disturbed=looker.features(copy))
+
+    frames = [seen(item) for item in known]
+    detector, raw_scores = teach(frames, groups=material.groups, base=configuration, tail=FROZEN, seed=seed)
+    return detector, {known[place].sha256: raw for place, raw in raw_scores.items()}
 
 
 class Timed(NamedTuple):
@@ -80,7 +96,6 @@ class Timed(NamedTuple):
 
     features: float
     learning: float
-    frames: list[Seen]
 
     @property
     def seconds(self) -> float:
@@ -90,18 +105,38 @@ class Timed(NamedTuple):
         return {"features": round(self.features, 2), "learning": round(self.learning, 2)}
 
 
-def timed(looking: Looking, seed: int, say: Say) -> Timed:
+def timed(looking: Looking, champion: SupervisedDetector, seed: int, say: Say) -> Timed:
     """As a retraining run does it on a memory that is kept."""
     began = time.perf_counter()
-    frames, scores = looking.judged_by_memory(counted(looking.material.items, say))
+    items, kept = looking.material.items, representation_of(champion, looking.base, looking.material)
+    for item in counted(items, say):
+        looking.look_at(item, kept)
+    scores = np.array([looking.score_by_memory(item) for item in items])
+    known = looking.represented(items, kept)
     seen = time.perf_counter()
     say("learning")
-    groups, configuration = looking.material.groups, looking.configuration
-    refit(looking.base, frames, scores, groups=groups, configuration=configuration, tail=FROZEN, seed=seed)
-    return Timed(seen - began, time.perf_counter() - seen, frames)
+    learned(
+        looking.base,
+        known,
+        [replace(one, is_taught=False) for one in looking.decided()],
+        scores,
+        groups=looking.material.groups,
+        configuration=looking.configuration,
+        tail=FROZEN,
+        seed=seed,
+    )
+    return Timed(seen - began, time.perf_counter() - seen)
 
 
-def anew_seconds(frames: Sequence[Seen], groups: Sequence[str], champion: PatchCore, seed: int) -> float:
+def timed_anew(looking: Looking, seed: int, say: Say) -> tuple[Timed, Timed]:
+    """With nothing kept, and from kept features; both learn the same."""
+    material, seconds = looking.material, []
+    for name in ("fresh", "cached"):
+        began = time.perf_counter()
+        frames = [looking.seen(item) for item in counted(material.items, partial(told, say, name))]
+        seconds.append(time.perf_counter() - began)
+    say("learning")
     began = time.perf_counter()
-    teach(frames, groups=groups, base=champion.configuration, tail=FROZEN, seed=seed)
-    return time.perf_counter() - began
+    teach(frames, groups=material.groups, base=PatchCoreConfiguration(), tail=FROZEN, seed=seed)
+    learning = time.perf_counter() - began
+    return Timed(seconds[0], learning), Timed(seconds[1], learning)

@@ -22,7 +22,7 @@ from workers.detectors.anomalyclip import AnomalyCLIPConfig
 from workers.detectors.anomalyclip_detector import AnomalyCLIPDetector
 from workers.detectors.forward_cost import anomalyclip_of_noise, configuration, memory_of_noise
 from workers.detectors.registry import use_threads
-from workers.detectors.supervised_training import beneath, refit
+from workers.detectors.supervised_training import beneath, learned
 from workers.retrain.bench_frames import FROZEN, MEGAPIXELS, Pixels, Say, counted, taken, told
 from workers.retrain.feature_cache import FeatureCache
 from workers.retrain.looking import Looking
@@ -92,7 +92,7 @@ def timed(champion: AnomalyCLIPDetector, material: Material, cache: FeatureCache
     began = time.perf_counter()
     looking = Looking(champion, material, cache, "cpu")
     for item in counted(material.items, say):
-        looking.all_of(item)
+        looking.look_at(item, None)
     looked = time.perf_counter()
     say("learning the memory")
     new = refreshing(material.good_parts(), kept_good(champion, material), seed)
@@ -104,11 +104,19 @@ def timed(champion: AnomalyCLIPDetector, material: Material, cache: FeatureCache
     say("judging by it")
     known = replace(material, known=material.known | {item.sha256 for item in images})
     judging = Looking(base, known, cache, "cpu")
-    lessons = [judging.lesson(item) for item in known.items]
+    scores = np.array([judging.score(item) for item in known.items])
     judged = time.perf_counter()
     say("learning from labels")
-    frames, scores = [frame for frame, _ in lessons], np.array([score for _, score in lessons])
-    refit(base, frames, scores, groups=known.groups, configuration=judging.configuration, tail=FROZEN, seed=seed)
+    learned(
+        base,
+        judging.represented(known.items, None),
+        judging.decided(),
+        scores,
+        groups=known.groups,
+        configuration=judging.configuration,
+        tail=FROZEN,
+        seed=seed,
+    )
     return Timed(looked - began, knows - looked, judged - knows, time.perf_counter() - judged)
 
 

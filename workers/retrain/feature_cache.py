@@ -47,6 +47,10 @@ class FeatureCache:
         os.utime(path)  # used last now
         return found
 
+    def holds(self, look: str, frame: str) -> bool:
+        """Whether there is anything; whether it is as it was, `get` finds out."""
+        return self.place(look, frame).exists()
+
     def put(self, look: str, frame: str, arrays: Mapping[str, NDArray[Any]]) -> None:
         """At once or not at all; without waiting for the disk.
 

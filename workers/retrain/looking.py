@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from functools import cached_property
 from hashlib import sha256
 from typing import Any, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
+from torch import Tensor
 
 from storage.errors import InspectionFailed, TrainingRefused
 from storage.images import Image
@@ -19,12 +18,24 @@ from workers.datasets.disturbance import drawn
 from workers.detectors.anomalyclip_detector import AnomalyCLIPDetector
 from workers.detectors.calibration import score_of
 from workers.detectors.detector import Detector, Prediction
-from workers.detectors.frame_features import FrameFeatures, Half, Looker
-from workers.detectors.head_features import mirrored_cells
-from workers.detectors.labelled import Seen, coverage
+from workers.detectors.frame_features import STRIDES, FrameFeatures, Half, Looker
+from workers.detectors.head_features import mirrored_cells, stacked
+from workers.detectors.labelled import Decided, Seen, coverage
 from workers.detectors.patchcore import PatchCore
+from workers.detectors.representation import Representation
+from workers.detectors.represented import (
+    FrameLessons,
+    Represented,
+    Row,
+    assembled,
+    frame_lessons,
+    mirrored_rows,
+    mirrored_ways,
+    represented_anew,
+)
+from workers.detectors.summariser import fold_of
 from workers.detectors.supervised import looker_for, shares_look
-from workers.detectors.supervised_training import beneath, mirrored_ways
+from workers.detectors.supervised_training import beneath
 from workers.retrain.feature_cache import Arrays, FeatureCache
 from workers.retrain.material import Material
 from workers.retrain.own_look import OwnLook, own_look
@@ -39,9 +50,14 @@ class Looking:
         self.base, self.material, self.cache, self.device = base, material, cache, device
         self.configuration = beneath(base)
         self.look = self.configuration.look
-        self.new: set[str] = set()  # SHA-256 of images that were not in the cache, as a whole or in part
+        self.new: set[str] = set()  # SHA-256 of images of which something was not in the cache
         self.mirrors = mirrored_ways(len(material.items), copies=1) > 0
         self.opened: tuple[str, Image] | None = None
+
+    @property
+    def looked(self) -> int:
+        """How many images were looked at: each counts once."""
+        return len(self.new)
 
     @cached_property
     def own(self) -> OwnLook[Any] | None:
@@ -91,22 +107,27 @@ class Looking:
             self.opened = item.sha256, self.material.image(item)
         return self.opened[1]
 
-    def score(self, item: SnapshotItem, features: FrameFeatures) -> float:
+    def score(self, item: SnapshotItem) -> float:
         """What the one-class detector says of the frame; of one it was taught from that is nothing."""
-        return 0.0 if self.material.is_taught(item) else self.said(item, features)
+        return 0.0 if self.material.is_taught(item) else self.said(item)
 
-    def said(self, item: SnapshotItem, features: FrameFeatures) -> float:
+    def score_by_memory(self, item: SnapshotItem) -> float:
+        """A score that was not learned from the frame, of one that the memory knows, too."""
+        raw = self.material.raw_scores.get(item.sha256)
+        return self.said(item) if raw is None else score_of(self.base.calibration, raw)
+
+    def said(self, item: SnapshotItem) -> float:
         if kept := self.cache.get(self.scores, item.sha256):
             return float(kept["score"][0])
         with refusing(item):
-            said = self.judged(item, features).anomaly_score
+            said = self.judged(item).anomaly_score
         self.cache.put(self.scores, item.sha256, {"score": np.array([said])})
         return said
 
-    def judged(self, item: SnapshotItem, features: FrameFeatures) -> Prediction:
+    def judged(self, item: SnapshotItem) -> Prediction:
         """By the one-class detector, of what was kept where it can; InspectionFailed when there is no score."""
         if shares_look(self.base, self.look):
-            return self.base.score_features([features.unpacked()])
+            return self.base.score_features([self.features(item).unpacked()])
         if isinstance(self.base, PatchCore | AnomalyCLIPDetector) and self.own is not None:
             return self.base.score_features(self.seen_by(self.own, item))
         (answer,) = self.base.predict([self.image(item)])
@@ -114,35 +135,70 @@ class Looking:
             raise answer
         return answer
 
-    def seen(self, item: SnapshotItem) -> Seen:
-        """The frame as a head learns from it."""
-        features = self.features(item)
+    def decision(self, item: SnapshotItem) -> Decided:
         mask = self.material.mask(item)
-        covered = None if mask is None else coverage(mask, features.s16.shape[-1])
-        is_taught = self.material.is_taught(item)
+        covered = None if mask is None else coverage(mask, self.look.image_size // STRIDES[1])
+        return Decided(item.is_anomaly, covered, self.material.is_taught(item))
+
+    def seen(self, item: SnapshotItem) -> Seen:
+        """The frame as everything is learned anew from it."""
+        known = self.decision(item)
         mirrored = self.mirrored(item) if self.mirrors else None
-        return Seen(features, item.is_anomaly, covered, is_taught, self.disturbed(item), mirrored)
+        return Seen(
+            self.features(item), known.is_anomaly, known.coverage, known.is_taught, self.disturbed(item), mirrored
+        )
 
-    def lesson(self, item: SnapshotItem) -> tuple[Seen, float]:
-        """The same, and the one-class score."""
-        seen = self.seen(item)
-        return seen, self.score(item, seen.features)
+    def lessons(self, item: SnapshotItem, representation: Representation) -> FrameLessons:
+        """The frame as head and machine learn from it while the representation is kept."""
+        look = self.lessons_look(item, representation)
+        if kept := self.cache.get(look, item.sha256):
+            return FrameLessons.of_arrays(kept)
+        made = frame_lessons(self.features(item), self.disturbed(item), item.part_key, representation)
+        self.cache.put(look, item.sha256, made.arrays())
+        return made
 
-    def all_of(self, item: SnapshotItem) -> None:
-        """Whatever a run may want of the frame is kept from now on."""
-        self.lesson(item)
+    def lessons_look(self, item: SnapshotItem, representation: Representation) -> str:
+        return f"{self.look.key}-{representation.key}-{fold_of(item.part_key)}"
+
+    def mirrored_rows(self, item: SnapshotItem, representation: Representation) -> Row:
+        """(ways, numbers)."""
+        look = f"{self.look.key}-{representation.key}-mirrored"
+        if kept := self.cache.get(look, item.sha256):
+            return np.asarray(kept["rows"], np.float32)
+        made = mirrored_rows(self.mirrored(item), representation)
+        self.cache.put(look, item.sha256, {"rows": made})
+        return made
+
+    def look_at(self, item: SnapshotItem, representation: Representation | None) -> None:
+        """All that will be asked of the frame is kept then."""
+        if representation is None:
+            self.seen(item)
+        elif not self.cache.holds(self.lessons_look(item, representation), item.sha256):
+            self.lessons(item, representation)
+        if representation is not None and self.mirrors:
+            self.mirrored_rows(item, representation)
         if self.own is not None:
             self.seen_by(self.own, item)
+        self.score(item)
 
-    def judged_by_memory(self, items: Iterable[SnapshotItem]) -> tuple[list[Seen], NDArray[np.float64]]:
-        """The frames, each with a score that was not learned from it, so that none counts as taught."""
-        frames, scores = [], []
+    def represented(self, items: Iterable[SnapshotItem], representation: Representation | None) -> Represented:
+        """items: the material's. Without a representation, one is learned from them."""
+        if representation is None:
+            return represented_anew([self.seen(item) for item in items], self.material.groups, self.look)
+        kept, mirrors = [], []
         for item in items:
-            frame = replace(self.seen(item), is_taught=False)
-            raw = self.material.raw_scores.get(item.sha256)
-            frames.append(frame)
-            scores.append(self.said(item, frame.features) if raw is None else score_of(self.base.calibration, raw))
-        return frames, np.array(scores)
+            kept.append(self.lessons(item, representation))
+            if self.mirrors:
+                mirrors.append(self.mirrored_rows(item, representation))
+        return assembled(representation, self.decided(), kept, mirrors, self.activations)
+
+    def activations(self) -> list[Tensor]:
+        looks = self.features, self.disturbed
+        return [stacked([look(item).s16 for item in self.material.items]) for look in looks]
+
+    def decided(self) -> list[Decided]:
+        """What people said of the material's images."""
+        return [self.decision(item) for item in self.material.items]
 
 
 @contextmanager

@@ -38,7 +38,7 @@ from workers.retrain.looking import Looking
 from workers.retrain.material import Material
 from workers.retrain.pool import PoolItem
 from workers.retrain.report import write_report
-from workers.retrain.retraining import one_class, retrained
+from workers.retrain.retraining import one_class, representation_of, retrained
 from workers.retrain.run import Left, Run
 from workers.retrain.snapshot import take_snapshot
 from workers.snapshots.looks import METHOD
@@ -108,16 +108,17 @@ def features(run: Run) -> Left:
     """Every image that will be learned from is looked at, unless it was before."""
     use_threads(run.plan.threads)
     row = champion_row(run)
-    base = one_class(loaded(run, row))
+    champion = loaded(run, row)
+    base = one_class(champion)
     found = material(run, row, base)
-    looking = Looking(base, found, run.cache, run.device)
+    looking, representation = Looking(base, found, run.cache, run.device), representation_of(champion, base, found)
     for number, item in enumerate(found.items):
-        looking.all_of(item)
+        looking.look_at(item, representation)
         run.progress(
-            number, len(found.items), f"{number} of {len(found.items)} images, {len(looking.new)} not seen before"
+            number, len(found.items), f"{number} of {len(found.items)} images, {looking.looked} not seen before"
         )
     run.cache.trim()
-    return {"images": len(found.items), "looked_at": len(looking.new)}
+    return {"images": len(found.items), "looked_at": looking.looked}
 
 
 # Fit
@@ -127,8 +128,8 @@ def fit(run: Run) -> Left:
     """The candidate, whole on disk before it has a name."""
     use_threads(run.plan.threads)
     row = champion_row(run)
-    base = one_class(loaded(run, row))
-    done = retrained(base, material(run, row, base), run.recipe, run)
+    champion = loaded(run, row)
+    done = retrained(champion, material(run, row, one_class(champion)), run.recipe, run)
     run.cache.trim()  # what was thrown away after the features is there again
     draft = run.checkpoint.candidate.with_name(".candidate")
     shutil.rmtree(draft, ignore_errors=True)

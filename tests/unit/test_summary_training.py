@@ -11,8 +11,8 @@ from torch import Tensor
 
 from workers.detectors.summariser import FOLDS as HELD_OUT
 from workers.detectors.summariser import fold_of, learn_summariser, summed_up
-from workers.detectors.summary_machine import SummaryMachine
-from workers.detectors.summary_training import teach
+from workers.detectors.summary_machine import SummaryMachine, kernel
+from workers.detectors.summary_training import BLOCK, among, teach
 
 FRAMES, CELLS, CHANNELS = 60, 16, 12
 TRUTH = np.arange(FRAMES) % 3 == 0
@@ -100,3 +100,9 @@ def test_a_part_has_the_same_fold_always_and_parts_are_spread_over_all() -> None
     assert [fold_of(name) for name in ("", "lot 7/part 3", "image:0")] == [0, 1, 4]
     counts = np.bincount([fold_of(f"part {number}") for number in range(1000)], minlength=HELD_OUT)
     assert counts.min() > 150
+
+
+def test_the_kernel_of_many_rows_is_that_of_each_two() -> None:
+    rows = torch.randn(2 * BLOCK + 7, 9, generator=torch.Generator().manual_seed(0))
+    found = among(rows)
+    assert np.allclose(found, kernel(rows, rows).numpy(), atol=1e-5)

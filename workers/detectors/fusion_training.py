@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 from scipy.special import expit
 from sklearn.metrics import roc_auc_score
-from sklearn.model_selection import StratifiedGroupKFold
+from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
 from workers.detectors.fusion import Fusion, distance
 
@@ -132,8 +132,10 @@ def cross_fitted(features: Floats, is_anomaly: Truth, weights: Floats, parted: S
 def folds(is_anomaly: Truth, groups: NDArray[np.int64], count: int, seed: int) -> list[Fold]:
     """Groups stay together; as many folds as the rarer class has groups, at most count."""
     rarer = min(len(np.unique(groups[is_anomaly])), len(np.unique(groups[~is_anomaly])))
-    splitter = StratifiedGroupKFold(max(2, min(count, rarer)), shuffle=True, random_state=seed)
-    parted = list(splitter.split(groups, is_anomaly, groups))
+    alone = len(np.unique(groups)) == len(groups)  # nothing to keep together: the quicker one balances as well
+    kind, together = (StratifiedKFold, None) if alone else (StratifiedGroupKFold, groups)
+    splitter = kind(max(2, min(count, rarer)), shuffle=True, random_state=seed)
+    parted = list(splitter.split(groups, is_anomaly, together))
     # The splitter balances; it does not promise that both classes are left to learn from.
     return [(learned, judged) for learned, judged in parted if len(np.unique(is_anomaly[learned])) == 2]
 

@@ -18,7 +18,7 @@ from workers.detectors.head_reduction import IMAGES, learn_directions, reduced
 from workers.detectors.labelled import Marked, Seen
 from workers.detectors.representation import Representation
 from workers.detectors.summariser import fold_of, learn_summariser
-from workers.detectors.summary import cells_of
+from workers.detectors.summary import cells_of_frames
 
 LARGEST_LESSON = 4000  # looks the machine learns from: its time and its memory grow with their square
 
@@ -91,15 +91,16 @@ class FrameLessons(NamedTuple):
 
 def frame_lessons(plain: FrameFeatures, copy: FrameFeatures, part: str, representation: Representation) -> FrameLessons:
     """copy: of the same frame disturbed."""
-    row = representation.summariser.held_out(cells_of(plain.unpacked())[None], np.array([fold_of(part)]))
-    return FrameLessons(lesson(plain, representation), lesson(copy, representation), row[0].numpy())
+    stages = reduced(inputs_of([plain, copy]), representation.along)
+    looks = cells_of_frames(*(stacked(stage).float() for stage in ((plain.s16, copy.s16), (plain.s32, copy.s32))))
+    summariser = representation.summariser
+    rows, held_out = summariser.rows(looks), summariser.held_out(looks[:1], np.array([fold_of(part)]))
 
+    def lesson(look: int) -> Lesson:
+        s8, s16, s32 = (stage[look].permute(1, 2, 0).contiguous().numpy() for stage in stages)
+        return Lesson(s8, s16, s32, rows[look].numpy())
 
-def lesson(features: FrameFeatures, representation: Representation) -> Lesson:
-    stages = reduced(inputs_of([features]), representation.along)
-    row = representation.summariser.rows(cells_of(features.unpacked())[None])[0]
-    s8, s16, s32 = (stage[0].permute(1, 2, 0).contiguous().numpy() for stage in stages)
-    return Lesson(s8, s16, s32, row.numpy())
+    return FrameLessons(lesson(0), lesson(1), held_out[0].numpy())
 
 
 def mirrored_rows(looks: Half, representation: Representation) -> Row:

@@ -7,6 +7,7 @@ good ones alone, these would look more usual than good ones to come, and a machi
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from typing import NamedTuple
 
 import torch
@@ -52,6 +53,7 @@ def meant(stage: Tensor, line: Tensor) -> Tensor:
     return torch.einsum("ih,bchw,jw->bijc", line, stage, line)
 
 
+@cache
 def means(side: int, reach: int, step: int) -> Tensor:
     """(cells, side) of a line: each cell is the mean of so many patches, fewer at the edges."""
     starts = torch.arange(-1, side - reach + 2, step)[:, None]

@@ -15,6 +15,7 @@ from workers.detectors.summary_machine import SummaryMachine, kernel
 from workers.detectors.telling import Told
 
 PENALTY = 3.0
+BLOCK = 500  # rows at once
 
 Floats = NDArray[np.float64]
 Truth = NDArray[np.bool_]
@@ -32,14 +33,14 @@ def teach(
     held_out: (frames, numbers), by which those of a fold are judged."""
     count, times = len(folds), len(rows) // len(folds)
     truth, fold_of = np.tile(is_anomaly, times), np.tile(folds, times)
-    alike = kernel(rows, rows).numpy()
+    alike = among(rows)
     final = Vectors.learn(alike, truth, np.arange(len(truth)))
     margins = final.margins(alike[:count, final.places])
     judged = [one for one in np.unique(folds) if one >= 0]
     for number, one in enumerate(judged, start=1):
         own, machine = np.flatnonzero(folds == one), Vectors.learn(alike, truth, np.flatnonzero(fold_of != one))
         coming = kernel(held_out[torch.from_numpy(own)], rows[torch.from_numpy(machine.places)])
-        margins[own] = machine.margins(coming.numpy())
+        margins[own] = machine.margins(coming.double().numpy())
         if told is not None:
             told(number / len(judged))
     return Taught(final, margins)
@@ -53,15 +54,15 @@ class Vectors(NamedTuple):
     offset: float
 
     @classmethod
-    def learn(cls, alike: NDArray[np.float32], truth: Truth, places: NDArray[np.int64]) -> Vectors:
+    def learn(cls, alike: Floats, truth: Truth, places: NDArray[np.int64]) -> Vectors:
         """alike: the kernel of all rows; places: of those to learn from."""
-        known = alike[np.ix_(places, places)].astype(np.float64)
+        known = alike if len(places) == len(alike) else alike[np.ix_(places, places)]
         machine = SVC(C=PENALTY, kernel="precomputed").fit(known, truth[places])
         return cls(places[machine.support_], machine.dual_coef_[0], float(machine.intercept_[0]))
 
-    def margins(self, alike: NDArray[np.float32]) -> Floats:
+    def margins(self, alike: Floats) -> Floats:
         """alike: (frames, vectors), the kernel of some frames and these rows."""
-        return np.asarray(alike.astype(np.float64) @ self.weights + self.offset)
+        return np.asarray(alike @ self.weights + self.offset)
 
     def as_machine(self, rows: Tensor, summariser: Summariser) -> SummaryMachine:
         return SummaryMachine(
@@ -75,3 +76,13 @@ class Vectors(NamedTuple):
                 "offset": torch.tensor(self.offset),
             }
         )
+
+
+def among(rows: Tensor) -> Floats:
+    """The kernel of all rows with one another; it is symmetric, and so only half of it need be computed."""
+    alike = np.empty((len(rows), len(rows)))
+    for start in range(0, len(rows), BLOCK):
+        here, beyond = slice(start, start + BLOCK), slice(start + BLOCK, None)
+        alike[here, start:] = kernel(rows[here], rows[start:]).numpy()
+        alike[beyond, here] = alike[here, beyond].T
+    return alike

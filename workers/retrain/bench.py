@@ -19,7 +19,6 @@ import numpy as np
 from storage.image_store import ImageStore
 from storage.snapshot_models import SnapshotItem
 from workers.datasets.disturbance import drawn
-from workers.detectors.detector import Detector
 from workers.detectors.frame_features import Look, Looker
 from workers.detectors.labelled import Seen
 from workers.detectors.patchcore import PatchCoreConfiguration
@@ -27,7 +26,7 @@ from workers.detectors.registry import use_threads
 from workers.detectors.supervised import SupervisedDetector
 from workers.detectors.supervised_teaching import teach
 from workers.detectors.supervised_training import learned
-from workers.retrain.bench_frames import FROZEN, MEGAPIXELS, Pixels, Say, counted, taken, told
+from workers.retrain.bench_frames import FROZEN, MEGAPIXELS, Pixels, Say, counted, figures, taken, told
 from workers.retrain.feature_cache import FeatureCache
 from workers.retrain.looking import Looking
 from workers.retrain.material import Material
@@ -46,27 +45,22 @@ def bench_retrain(frames: int, size: Pixels, folder: Path, seed: int, say: Say) 
     champion, raw_scores = taught(items[: -round(NEW_SHARE * frames)], store, seed)
     material = material_of(items, store, raw_scores)
 
-    def looking(base: Detector, where: str) -> Looking:
-        return Looking(base, material, FeatureCache(folder / where, 1 << 40), "cpu")
+    def looking(where: str) -> Looking:
+        return Looking(champion.base, material, FeatureCache(folder / where, 1 << 40), "cpu")
 
     fresh, cached = (
-        timed(looking(champion.base, "features"), champion, seed, partial(told, say, name))
-        for name in ("fresh", "cached")
+        timed(looking("features"), champion, seed, partial(told, say, name)) for name in ("fresh", "cached")
     )
-    anew = timed_anew(looking(champion.base, "anew"), seed, partial(told, say, "the memory too"))
+    anew = timed_anew(looking("anew"), seed, partial(told, say, "the memory too"))
     return {
         "detector": SupervisedDetector.name,
-        "frames": frames,
-        "frame": f"{size.width}x{size.height}",
         "image_size": champion.image_size,
-        "fresh_seconds": round(fresh.seconds, 2),
-        "cached_seconds": round(cached.seconds, 2),
-        "share": round(cached.seconds / fresh.seconds, 4),
-        "features_share": round(cached.features / fresh.features, 4),
-        "parts": {name: one.parts() for name, one in (("fresh", fresh), ("cached", cached))},
-        "memory_anew": {name: one.parts() for name, one in (("fresh", anew[0]), ("cached", anew[1]))}
-        | {"share": round(anew[1].seconds / anew[0].seconds, 4)},
-        "cache_bytes": sum(status.st_size for _, status in FeatureCache(folder / "features", 0).files()),
+        **figures(frames, size, fresh, cached, looking("features").cache),
+        "memory_anew": {
+            "fresh": anew[0].parts(),
+            "cached": anew[1].parts(),
+            "share": round(anew[1].seconds / anew[0].seconds, 4),
+        },
     }
 
 

@@ -23,7 +23,7 @@ from workers.detectors.anomalyclip_detector import AnomalyCLIPDetector
 from workers.detectors.forward_cost import anomalyclip_of_noise, configuration, memory_of_noise
 from workers.detectors.registry import use_threads
 from workers.detectors.supervised_training import beneath, learned
-from workers.retrain.bench_frames import FROZEN, MEGAPIXELS, Pixels, Say, counted, taken, told
+from workers.retrain.bench_frames import FROZEN, MEGAPIXELS, Pixels, Say, counted, figures, taken, told
 from workers.retrain.feature_cache import FeatureCache
 from workers.retrain.looking import Looking
 from workers.retrain.material import Material
@@ -59,15 +59,8 @@ def bench_anomalyclip(
     return {
         "detector": AnomalyCLIPDetector.name,
         "clip": f"{SHAPE}, weights of noise" if config is None else "weights of noise",
-        "frames": frames,
-        "frame": f"{size.width}x{size.height}",
         "image_size": champion.image_size,
-        "fresh_seconds": round(fresh.seconds, 2),
-        "cached_seconds": round(cached.seconds, 2),
-        "share": round(cached.seconds / fresh.seconds, 4),
-        "features_share": round(cached.features / fresh.features, 4),
-        "parts": {name: one.parts() for name, one in (("fresh", fresh), ("cached", cached))},
-        "cache_bytes": sum(status.st_size for _, status in cache.files()),
+        **figures(frames, size, fresh, cached, cache),
     }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from random import Random
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple, Protocol
 
 import cv2
 
@@ -14,6 +14,7 @@ from storage.images import decode, describe
 from storage.snapshot_models import ItemSource, SnapshotItem, Split
 from workers import elpv
 from workers.detectors.tail_configuration import TailConfiguration
+from workers.retrain.feature_cache import FeatureCache
 
 MEGAPIXELS: Final = 400.0  # as large as --frame may be
 FROZEN: Final = TailConfiguration(least_labels=0)
@@ -55,6 +56,30 @@ def stored(store: ImageStore, cell: elpv.Cell, size: Pixels) -> SnapshotItem:
         regions=[],
         source=ItemSource.OPERATOR,
     )
+
+
+class Timed(Protocol):
+    """Seconds of a run, and of its looks at the frames."""
+
+    @property
+    def seconds(self) -> float: ...
+    @property
+    def features(self) -> float: ...
+    def parts(self) -> dict[str, float]: ...
+
+
+def figures(frames: int, size: Pixels, fresh: Timed, cached: Timed, cache: FeatureCache) -> dict[str, Any]:
+    """Of a run with nothing kept and of one from kept features."""
+    return {
+        "frames": frames,
+        "frame": f"{size.width}x{size.height}",
+        "fresh_seconds": round(fresh.seconds, 2),
+        "cached_seconds": round(cached.seconds, 2),
+        "share": round(cached.seconds / fresh.seconds, 4),
+        "features_share": round(cached.features / fresh.features, 4),
+        "parts": {"fresh": fresh.parts(), "cached": cached.parts()},
+        "cache_bytes": sum(status.st_size for _, status in cache.files()),
+    }
 
 
 def told(say: Say, name: str, step: str) -> None:

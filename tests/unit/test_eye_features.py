@@ -39,6 +39,16 @@ def test_what_is_kept_of_tiles_gives_their_patches(tmp_path: Path, clip: int | N
         assert all(torch.allclose(a, b, rtol=2e-3, atol=2e-2) for a, b in zip(found, wanted, strict=True))
 
 
+def test_many_blocks_and_tiles_come_back_in_their_order(tmp_path: Path) -> None:
+    one, count = eye(tmp_path, 0), 12
+    tiles = [[torch.full((4, 8), 100 * tile + block) for block in range(count)] for tile in range(count)]
+    kept = packed(tiles)
+    read = unpacked(kept, one)
+    assert [[float(block[0, 0]) for block in tile] for tile in read] == [
+        [100 * tile + block for block in range(count)] for tile in range(count)
+    ]
+
+
 def test_the_key_is_that_of_the_backbone_and_of_the_tiles(tmp_path: Path) -> None:
     keys = [
         key_of(one)

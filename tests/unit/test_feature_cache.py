@@ -32,6 +32,16 @@ def test_what_is_read_is_what_was_written(tmp_path: Path) -> None:
     assert cache.get("another look", FRAME) is None
 
 
+def test_a_file_under_another_frames_name_is_as_good_as_none(tmp_path: Path) -> None:
+    cache, other = FeatureCache(tmp_path, 1 << 20), "cd" + "0" * 62
+    cache.put("look", FRAME, arrays())
+    for look, frame in (("look", other), ("another look", FRAME)):
+        place = cache.place(look, frame)
+        place.parent.mkdir(parents=True)
+        place.write_bytes(cache.place("look", FRAME).read_bytes())
+        assert cache.holds(look, frame) and cache.get(look, frame) is None and not cache.holds(look, frame)
+
+
 @pytest.mark.parametrize("place", [0, 40, -1])
 def test_an_altered_file_is_as_good_as_none(tmp_path: Path, place: int) -> None:
     cache = FeatureCache(tmp_path, 1 << 20)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +23,7 @@ from workers.detectors.patchcore import PatchCore, PatchCoreConfiguration
 from workers.detectors.patchcore_teaching import teach_features
 from workers.detectors.representation import Representation
 from workers.detectors.represented import Represented
+from workers.detectors.summariser import fold_of
 from workers.detectors.supervised import SupervisedDetector
 from workers.detectors.supervised_training import refit
 from workers.retrain.feature_cache import FeatureCache
@@ -92,6 +94,7 @@ def test_what_was_kept_is_learned_from_without_a_look_at_frames_or_features(
     first = looking.represented(looking.material.items, representation)
     nothing_looks(monkeypatch)
     monkeypatch.setattr(Looking, "looked_at", lambda *_: pytest.fail("features were read"))
+    monkeypatch.setattr(Looking, "mirrored", lambda *_: None)
     again = Looking(looking.base, looking.material, looking.cache, "cpu")
     for item in again.material.items:
         again.look_at(item, representation)
@@ -113,6 +116,40 @@ def test_what_is_lost_or_altered_is_made_again_the_same(looking: Looking, repres
     assert same(first, looking.represented(looking.material.items, representation))
 
 
+def test_features_that_are_used_no_more_but_may_be_wanted_are_not_the_first_to_go(
+    looking: Looking, representation: Representation
+) -> None:
+    """A tail learns from them, and whatever is taught anew."""
+    for item in looking.material.items:
+        looking.look_at(item, representation)
+    features = sorted((looking.cache.folder / looking.look.key).rglob("*.safetensors"))
+    for path in features[:3]:
+        path.unlink()
+    for path in features[3:]:
+        os.utime(path, (0, 0))
+    again = Looking(looking.base, looking.material, looking.cache, "cpu")
+    for item in again.material.items:
+        again.look_at(item, representation)
+    assert again.looked == 3 and all(path.stat().st_mtime > 0 for path in features)
+
+
+def test_where_a_defect_is_is_read_once(looking: Looking, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = next(item for item in looking.material.items if item.is_anomaly)
+    box = [{"kind": "box", "points": [[0, 0], [16, 96]], "mask_sha256": None}]
+
+    def marked(regions: list[dict[str, Any]]) -> SnapshotItem:
+        facts = {"width": 96, "height": 96, "regions": regions}
+        return SnapshotItem(sha256=plain.sha256, part_key=plain.part_key, is_anomaly=True, **facts)
+
+    first, nothing = looking.covered(marked(box)), looking.covered(marked([]))
+    assert first is not None and first[:, 0].min() == 1 and first[:, 2:].max() == 0 and nothing is None
+    wider = looking.covered(marked([{**box[0], "points": [[0, 0], [32, 96]]}]))
+    assert wider is not None and wider[:, 1].min() == 1
+    monkeypatch.setattr(Material, "mask", lambda *_: pytest.fail("it was drawn again"))
+    again = looking.covered(marked(box))
+    assert again is not None and np.array_equal(again, first)
+
+
 def test_a_part_of_another_name_is_whitened_without_itself(looking: Looking, representation: Representation) -> None:
     item = looking.material.items[0]
     rows = {}
@@ -130,17 +167,32 @@ def test_tails_learn_from_the_frames_features(looking: Looking, representation: 
     assert np.array_equal(copies[3].numpy(), looking.disturbed(looking.material.items[3]).s16)
 
 
-def some(material: Material, count: int) -> Material:
-    items: Sequence[Any] = [*material.items, *material.items][:count]
-    return replace(material, items=items)
+def with_known(material: Material, known: int, images: int) -> Material:
+    """So many images, the first of which the champion's representation was learned from."""
+    items: Sequence[Any] = [
+        SnapshotItem(sha256=f"{number}", part_key=f"part {number}", is_anomaly=False) for number in range(images)
+    ]
+    return replace(material, items=items, represented={f"{one}": fold_of(f"part {one}") for one in range(known)})
 
 
 @pytest.mark.parametrize(("images", "kept"), [(28, True), (32, True), (35, True), (36, False)])
 def test_a_representation_is_kept_while_four_of_five_images_are_known(
     champion: SupervisedDetector, material: Material, images: int, kept: bool
 ) -> None:
-    found = representation_of(champion, champion.base, some(material, images))
+    found = representation_of(champion, champion.base, with_known(material, 28, images))
     assert (found is champion.representation) if kept else (found is None)
+
+
+def test_a_representation_is_not_kept_when_an_image_it_knows_is_gone_or_its_part_has_another_fold(
+    champion: SupervisedDetector, material: Material
+) -> None:
+    """What is set aside is forgotten; and a part of another name would be judged by what was learned from it."""
+    known = with_known(material, 28, 30)
+    assert representation_of(champion, champion.base, known) is champion.representation
+    assert representation_of(champion, champion.base, replace(known, items=known.items[1:])) is None
+    folds = {**known.represented, "3": (known.represented["3"] + 1) % 5}
+    assert representation_of(champion, champion.base, replace(known, represented=folds)) is None
+    assert representation_of(champion, champion.base, replace(known, represented={})) is None
 
 
 def test_one_of_another_look_is_not_kept_and_a_champion_without_a_head_has_none(
@@ -151,5 +203,6 @@ def test_one_of_another_look_is_not_kept_and_a_champion_without_a_head_has_none(
         [Looker(Look(64)).features(part.image) for part in PARTS if not part.is_anomaly] * 2,
         configuration=PatchCoreConfiguration(64, bank_size=50, target_false_reject_rate=0.1),
     )
-    assert representation_of(champion, other, material) is None
-    assert representation_of(champion.base, champion.base, material) is None
+    known = with_known(material, 28, 30)
+    assert representation_of(champion, other, known) is None
+    assert representation_of(champion.base, champion.base, known) is None

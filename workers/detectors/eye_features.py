@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from workers.detectors.halved import Arrays, halved
 from workers.detectors.patchcore import Eye
 
-COMPUTED_AS: Final = 1
-"""To be raised when tiles are cut otherwise."""
+COMPUTED_AS: Final = 2
+"""To be raised when tiles are cut otherwise, or named."""
 
 
 def key_of(eye: Eye) -> str:
@@ -25,7 +25,9 @@ def key_of(eye: Eye) -> str:
 def packed(tiles: Sequence[Sequence[torch.Tensor]]) -> Arrays:
     """Half precision; what is learned from them must be learned from `unpacked` ones, the first time too."""
     return {
-        f"{number:03}.{place}": halved(tensor) for number, tile in enumerate(tiles) for place, tensor in enumerate(tile)
+        f"{number:04}.{place:04}": halved(tensor)  # in the order of their names
+        for number, tile in enumerate(tiles)
+        for place, tensor in enumerate(tile)
     }
 
 

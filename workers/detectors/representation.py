@@ -20,13 +20,14 @@ from workers.detectors.summariser import FOLDS, Summariser
 from workers.detectors.summary import Whitening
 from workers.detectors.summary_machine import SummaryMachine
 
+COMPUTED, COMPUTED_AS = "computed_as", 1
+"""To be raised when directions, folds or summaries are computed otherwise."""
+
 
 @dataclass(frozen=True)
 class Representation:
     along: list[Directions]
     summariser: Summariser
-    frames: int
-    """It was learned from."""
 
     @cached_property
     def key(self) -> str:
@@ -44,12 +45,12 @@ class Representation:
         named: dict[str, Directions | Whitening] = {f"along.{number}": one for number, one in enumerate(self.along)}
         named |= {f"without.{fold}": one for fold, one in enumerate(self.summariser.without)}
         found = {f"{name}.{field}": one for name, some in named.items() for field, one in some._asdict().items()}
-        return {"frames": torch.tensor(self.frames), **found}
+        return {COMPUTED: torch.tensor(COMPUTED_AS), **found}
 
     @classmethod
     def restored(cls, tensors: Mapping[str, Tensor], machine: SummaryMachine) -> Self | None:
-        """From what `tensors` gave; None for a model that was learned before it was kept."""
-        if not tensors:
+        """From what `tensors` gave; None for a model of another version, which represented frames otherwise."""
+        if COMPUTED not in tensors or int(tensors[COMPUTED]) != COMPUTED_AS:
             return None
 
         def fields(name: str) -> dict[str, Tensor]:
@@ -58,5 +59,4 @@ class Representation:
 
         along = [Directions(**fields(f"along.{number}")) for number in range(len(MOST_DIRECTIONS))]
         without = [Whitening(**fields(f"without.{fold}")) for fold in range(FOLDS)]
-        summariser = Summariser(machine.whitening, without, machine.tensors["centre"], machine.tensors["scale"])
-        return cls(along, summariser, int(tensors["frames"]))
+        return cls(along, Summariser(machine.whitening, without, machine.tensors["centre"], machine.tensors["scale"]))

@@ -20,7 +20,7 @@ from workers.detectors.representation import Representation
 from workers.detectors.summariser import fold_of, learn_summariser
 from workers.detectors.summary import cells_of_frames
 
-LARGEST_LESSON = 4000  # looks the machine learns from: its time and its memory grow with their square
+LARGEST_LESSON = 4000  # looks: while the machine learns from fewer, it also learns from mirrored ones
 
 Activations = Callable[[], list[Tensor]]
 Row = NDArray[np.float32]
@@ -50,7 +50,7 @@ def represented_anew(frames: Sequence[Seen], groups: Sequence[str], look: Look) 
     folds = np.array([fold_of(part) for part in groups])
     summariser, rows = learn_summariser(looks, np.tile(folds, len(looks) // len(frames)))
     return Represented(
-        Representation(along, summariser, len(frames)),
+        Representation(along, summariser),
         lessons(frames, along),
         lessons(copies, along) if copies else None,
         rows,

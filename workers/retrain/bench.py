@@ -23,6 +23,7 @@ from workers.detectors.frame_features import Look, Looker
 from workers.detectors.labelled import Seen
 from workers.detectors.patchcore import PatchCoreConfiguration
 from workers.detectors.registry import use_threads
+from workers.detectors.summariser import fold_of
 from workers.detectors.supervised import SupervisedDetector
 from workers.detectors.supervised_teaching import teach
 from workers.detectors.supervised_training import learned
@@ -42,20 +43,27 @@ def bench_retrain(frames: int, size: Pixels, folder: Path, seed: int, say: Say) 
     store = ImageStore(folder / "images")
     items = taken(frames, size, store, seed)
     say("teaching the champion")
-    champion, raw_scores = taught(items[: -round(NEW_SHARE * frames)], store, seed)
-    material = material_of(items, store, raw_scores)
+    known, new = parted(items, round(NEW_SHARE * frames))
+    champion, raw_scores = taught(known, store, seed)
+    material = material_of(items, store, raw_scores, known)
 
     def looking(where: str) -> Looking:
         return Looking(champion.base, material, FeatureCache(folder / where, 1 << 40), "cpu")
 
-    fresh, cached = (
-        timed(looking("features"), champion, seed, partial(told, say, name)) for name in ("fresh", "cached")
-    )
+    def timed_here(name: str) -> Timed:
+        return timed(looking("features"), champion, seed, partial(told, say, name))
+
+    fresh, cached = timed_here("fresh"), timed_here("cached")
+    found = figures(frames, size, fresh, cached, looking("features").cache)
+    for item in new:
+        forget(looking("features").cache, item)
+    coming = timed_here("the new ones not looked at")
     anew = timed_anew(looking("anew"), seed, partial(told, say, "the memory too"))
     return {
         "detector": SupervisedDetector.name,
         "image_size": champion.image_size,
-        **figures(frames, size, fresh, cached, looking("features").cache),
+        **found,
+        "new": {"frames": len(new), **coming.parts(), "share": round(coming.seconds / fresh.seconds, 4)},
         "memory_anew": {
             "fresh": anew[0].parts(),
             "cached": anew[1].parts(),
@@ -64,10 +72,28 @@ def bench_retrain(frames: int, size: Pixels, folder: Path, seed: int, say: Say) 
     }
 
 
-def material_of(items: Sequence[SnapshotItem], store: ImageStore, raw_scores: Mapping[str, float]) -> Material:
-    """raw_scores: of the images that the champion's memory knows."""
+def parted(items: Sequence[SnapshotItem], new: int) -> tuple[Sequence[SnapshotItem], Sequence[SnapshotItem]]:
+    """Those the champion learned from, and so many that it did not."""
+    return items[:-new], items[-new:]
+
+
+def forget(cache: FeatureCache, item: SnapshotItem) -> None:
+    """As if nobody had looked at the frame."""
+    for path, _ in cache.files():
+        if path.stem == item.sha256:
+            path.unlink()
+
+
+def material_of(
+    items: Sequence[SnapshotItem],
+    store: ImageStore,
+    raw_scores: Mapping[str, float],
+    known: Sequence[SnapshotItem] = (),
+) -> Material:
+    """raw_scores: of the images that the champion's memory knows; known: those it learned from."""
     side = PatchCoreConfiguration().image_size
-    return Material(items, store, side, MEGAPIXELS, frozenset(raw_scores), raw_scores)
+    represented = {item.sha256: fold_of(item.part_key) for item in known}
+    return Material(items, store, side, MEGAPIXELS, frozenset(raw_scores), raw_scores, represented)
 
 
 def taught(known: Sequence[SnapshotItem], store: ImageStore, seed: int) -> tuple[SupervisedDetector, dict[str, float]]:
@@ -109,28 +135,35 @@ def timed(looking: Looking, champion: SupervisedDetector, seed: int, say: Say) -
     known = looking.represented(items, kept)
     seen = time.perf_counter()
     say("learning")
-    learned(
+    detector = learned(
         looking.base,
         known,
-        [replace(one, is_taught=False) for one in looking.decided()],
+        [replace(one, is_taught=False) for one in looking.decided],
         scores,
         groups=looking.material.groups,
         configuration=looking.configuration,
         tail=FROZEN,
         seed=seed,
     )
+    keep_lessons(looking, detector)
     return Timed(seen - began, time.perf_counter() - seen)
+
+
+def keep_lessons(looking: Looking, detector: SupervisedDetector) -> None:
+    assert detector.representation is not None, "it was learned just now"
+    for item in looking.material.items:
+        looking.keep_lessons(item, detector.representation)
 
 
 def timed_anew(looking: Looking, seed: int, say: Say) -> tuple[Timed, Timed]:
     """With nothing kept, and from kept features; both learn the same."""
-    material, seconds = looking.material, []
+    material, base, seconds = looking.material, PatchCoreConfiguration(), list[float]()
     for name in ("fresh", "cached"):
         began = time.perf_counter()
         frames = [looking.seen(item) for item in counted(material.items, partial(told, say, name))]
         seconds.append(time.perf_counter() - began)
     say("learning")
     began = time.perf_counter()
-    teach(frames, groups=material.groups, base=PatchCoreConfiguration(), tail=FROZEN, seed=seed)
+    keep_lessons(looking, teach(frames, groups=material.groups, base=base, tail=FROZEN, seed=seed).detector)
     learning = time.perf_counter() - began
     return Timed(seconds[0], learning), Timed(seconds[1], learning)

@@ -103,7 +103,7 @@ def timed(champion: AnomalyCLIPDetector, material: Material, cache: FeatureCache
     learned(
         base,
         judging.represented(known.items, None),
-        judging.decided(),
+        judging.decided,
         scores,
         groups=known.groups,
         configuration=judging.configuration,

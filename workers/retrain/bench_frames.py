@@ -11,6 +11,7 @@ import cv2
 from storage.errors import TeachingFailed
 from storage.image_store import ImageStore
 from storage.images import decode, describe
+from storage.label_models import RegionKind
 from storage.snapshot_models import ItemSource, SnapshotItem, Split
 from workers import elpv
 from workers.detectors.tail_configuration import TailConfiguration
@@ -53,9 +54,15 @@ def stored(store: ImageStore, cell: elpv.Cell, size: Pixels) -> SnapshotItem:
         split=Split.TRAIN,
         is_anomaly=cell.probability == 1,
         defects=[],
-        regions=[],
+        regions=[box_in(facts.width, facts.height)] if cell.probability == 1 else [],
         source=ItemSource.OPERATOR,
     )
+
+
+def box_in(width: int, height: int) -> dict[str, Any]:
+    """As an operator draws one around a defect; where it is changes no time."""
+    corners = [[width // 4, height // 4], [width // 2, height // 2]]
+    return {"kind": RegionKind.BOX, "points": corners, "mask_sha256": None}
 
 
 class Timed(Protocol):

@@ -41,15 +41,19 @@ class FeatureCache:
                 wanted = (file.metadata() or {}).get(DIGEST)
         except (OSError, safetensors.SafetensorError):
             return None
-        if digest(found) != wanted:
+        if digest(look, frame, found) != wanted:
             path.unlink(missing_ok=True)
             return None
         os.utime(path)  # used last now
         return found
 
     def holds(self, look: str, frame: str) -> bool:
-        """Whether there is anything; whether it is as it was, `get` finds out."""
-        return self.place(look, frame).exists()
+        """Whether there is anything, which counts as used now; whether it is as it was, `get` finds out."""
+        try:
+            os.utime(self.place(look, frame))
+        except FileNotFoundError:
+            return False
+        return True
 
     def put(self, look: str, frame: str, arrays: Mapping[str, NDArray[Any]]) -> None:
         """At once or not at all; without waiting for the disk.
@@ -61,7 +65,7 @@ class FeatureCache:
         path.parent.mkdir(parents=True, exist_ok=True)
         draft = path.with_name(f".{frame}.{os.getpid()}")
         kept = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
-        self.put_bytes += draft.write_bytes(safetensors.numpy.save(kept, metadata={DIGEST: digest(kept)}))
+        self.put_bytes += draft.write_bytes(safetensors.numpy.save(kept, metadata={DIGEST: digest(look, frame, kept)}))
         draft.replace(path)
         if self.put_bytes > self.maximum_bytes:
             self.trim()
@@ -81,9 +85,9 @@ class FeatureCache:
         return [(path, path.stat()) for path in self.folder.rglob(f"*{SUFFIX}")]
 
 
-def digest(arrays: Mapping[str, NDArray[Any]]) -> str:
-    """Of names, kinds, shapes and values."""
-    hashed = sha256()
+def digest(look: str, frame: str, arrays: Mapping[str, NDArray[Any]]) -> str:
+    """Of whose they are, and of names, kinds, shapes and values."""
+    hashed = sha256(f"{look} {frame};".encode())
     for name in sorted(arrays):
         array = arrays[name]
         hashed.update(f"{name} {array.dtype} {array.shape};".encode())

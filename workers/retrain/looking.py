@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
@@ -9,6 +10,7 @@ from hashlib import sha256
 from typing import Any, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 from storage.errors import InspectionFailed, TrainingRefused
@@ -136,9 +138,20 @@ class Looking:
         return answer
 
     def decision(self, item: SnapshotItem) -> Decided:
-        mask = self.material.mask(item)
-        covered = None if mask is None else coverage(mask, self.look.image_size // STRIDES[1])
-        return Decided(item.is_anomaly, covered, self.material.is_taught(item))
+        return Decided(item.is_anomaly, self.covered(item), self.material.is_taught(item))
+
+    def covered(self, item: SnapshotItem) -> NDArray[np.float32] | None:
+        """How much of each patch is defective, where a person has drawn that."""
+        if not item.is_anomaly or not item.regions:
+            return None
+        side = self.look.image_size // STRIDES[1]
+        drawn = sha256(json.dumps([side, item.width, item.height, item.regions], sort_keys=True).encode())
+        look = f"coverage-{drawn.hexdigest()[:16]}"
+        if not (kept := self.cache.get(look, item.sha256)):
+            mask = self.material.mask(item)
+            kept = {"coverage": np.empty((0, 0), np.float32) if mask is None else coverage(mask, side)}
+            self.cache.put(look, item.sha256, kept)
+        return kept["coverage"] if kept["coverage"].size else None
 
     def seen(self, item: SnapshotItem) -> Seen:
         """The frame as everything is learned anew from it."""
@@ -170,16 +183,24 @@ class Looking:
         return made
 
     def look_at(self, item: SnapshotItem, representation: Representation | None) -> None:
-        """All that will be asked of the frame is kept then."""
-        if representation is None:
-            self.seen(item)
-        elif not self.cache.holds(self.lessons_look(item, representation), item.sha256):
-            self.lessons(item, representation)
-        if representation is not None and self.mirrors:
-            self.mirrored_rows(item, representation)
+        """All that may be asked of the frame is kept then: a tail, or a memory taught anew, asks for its features."""
+        self.covered(item)
+        for look, read in ((self.look.key, self.features), (f"{self.look.key}-disturbed", self.disturbed)):
+            if not self.cache.holds(look, item.sha256):
+                read(item)
+        if self.mirrors:
+            self.mirrored(item)
+        if representation is not None:
+            self.keep_lessons(item, representation)
         if self.own is not None:
             self.seen_by(self.own, item)
         self.score(item)
+
+    def keep_lessons(self, item: SnapshotItem, representation: Representation) -> None:
+        if not self.cache.holds(self.lessons_look(item, representation), item.sha256):
+            self.lessons(item, representation)
+        if self.mirrors:
+            self.mirrored_rows(item, representation)
 
     def represented(self, items: Iterable[SnapshotItem], representation: Representation | None) -> Represented:
         """items: the material's. Without a representation, one is learned from them."""
@@ -190,12 +211,13 @@ class Looking:
             kept.append(self.lessons(item, representation))
             if self.mirrors:
                 mirrors.append(self.mirrored_rows(item, representation))
-        return assembled(representation, self.decided(), kept, mirrors, self.activations)
+        return assembled(representation, self.decided, kept, mirrors, self.activations)
 
     def activations(self) -> list[Tensor]:
         looks = self.features, self.disturbed
         return [stacked([look(item).s16 for item in self.material.items]) for look in looks]
 
+    @cached_property
     def decided(self) -> list[Decided]:
         """What people said of the material's images."""
         return [self.decision(item) for item in self.material.items]

@@ -25,6 +25,8 @@ class Material:
     maximum_megapixels: float
     known: frozenset[str] = frozenset()
     raw_scores: Mapping[str, float] = field(default_factory=dict)
+    represented: Mapping[str, int] = field(default_factory=dict)
+    """The images that the champion's representation was learned from, each with the fold its part was in then."""
 
     @property
     def groups(self) -> list[str]:

@@ -23,6 +23,7 @@ from workers.detectors.detector import Detector
 from workers.detectors.labelled import LEAST_GROUPS_OF_A_CLASS, Decided
 from workers.detectors.patchcore import PatchCore
 from workers.detectors.representation import Representation
+from workers.detectors.summariser import fold_of
 from workers.detectors.supervised import SupervisedDetector
 from workers.detectors.supervised_teaching import teach
 from workers.detectors.supervised_training import beneath, learned
@@ -54,6 +55,8 @@ class Retrained:
     memory: frozenset[str]
     raw_scores: Mapping[str, float] = field(default_factory=dict)
     """Of the images in memory, each by one that does not know it: a run that keeps the memory needs them."""
+    represented: Mapping[str, int] = field(default_factory=dict)
+    """The images that its representation was learned from, with the folds their parts were in."""
 
 
 def one_class(champion: Detector) -> Detector:
@@ -97,7 +100,7 @@ def retrained(champion: Detector, material: Material, recipe: Mapping[str, Any],
         return Retrained(base, "; ".join(made), known)
     detector = with_head(base, representation_of(champion, base, material), material, run, fine_tuning(recipe))
     made.append(of_labels(detector, len(material.items)))
-    return Retrained(detector, "; ".join(made), known)
+    return Retrained(detector, "; ".join(made), known, represented=represented_by(detector, champion, material))
 
 
 def fine_tuning(recipe: Mapping[str, Any]) -> TailConfiguration:
@@ -118,9 +121,18 @@ def everything_anew(base: PatchCore, material: Material, run: Run, tail: TailCon
         seed=run.row.seed,
         told=partial(tell_learning, run),
     )
+    keep_lessons(looking, detector, run)
     good = frozenset(item.sha256 for item in material.items if not item.is_anomaly)
     made = f"memory of {len(good)} good images; {of_labels(detector, len(frames))}"
-    return Retrained(detector, made, good, {material.items[place].sha256: raw for place, raw in raw_scores.items()})
+    raw_of = {material.items[place].sha256: raw for place, raw in raw_scores.items()}
+    return Retrained(detector, made, good, raw_of, folds_of(material))
+
+
+def keep_lessons(looking: Looking, detector: SupervisedDetector, run: Run) -> None:
+    """What the next run learns from, if this one's model becomes the champion."""
+    assert detector.representation is not None, "it was learned just now"
+    for item in counted(looking.material, run):
+        looking.keep_lessons(item, detector.representation)
 
 
 def memory_will_do(material: Material) -> bool:
@@ -149,19 +161,39 @@ def on_memory(champion: Detector, material: Material, run: Run, tail: TailConfig
     new = [place for place, one in enumerate(material.items) if not one.is_anomaly and one.sha256 not in known]
     if rejects_too_many(scores[new] >= base.ng_threshold, base.calibration.target_false_reject_rate):
         return None
-    labels = [replace(one, is_taught=False) for one in looking.decided()]  # each has a score not learned from it
+    labels = [replace(one, is_taught=False) for one in looking.decided]  # each has a score not learned from it
     kept = representation_of(champion, base, material)
     detector = headed(looking, kept, labels, scores, run, tail)
     made = f"memory of {len(known)} good images kept; {of_labels(detector, len(labels))}"
-    return Retrained(detector, made, known, material.raw_scores)
+    return Retrained(detector, made, known, material.raw_scores, represented_by(detector, champion, material))
 
 
 def representation_of(champion: Detector, base: Detector, material: Material) -> Representation | None:
-    """The champion's, while it was learned from nearly as many images as there are, looked at in the same way."""
+    """The champion's, while the images it was learned from are nearly all there are, and all still there; looked at in
+    the same way, and of parts of the same fold, or one would be judged by what was learned from it."""
     if not isinstance(champion, SupervisedDetector) or champion.configuration.look != beneath(base).look:
         return None
-    kept = champion.representation
-    return kept if kept is not None and kept.frames >= REPRESENTED_SHARE * len(material.items) else None
+    known, folds = material.represented, folds_of(material)
+    if len(known) < REPRESENTED_SHARE * len(folds) or not known.items() <= folds.items():
+        return None
+    return champion.representation
+
+
+def representation_wanted(champion: Detector, base: Detector, material: Material) -> Representation | None:
+    """The champion's where it will be kept, as far as can be told before frames are looked at."""
+    anew = isinstance(base, PatchCore) and base.eye.look is not None and not memory_will_do(material)
+    return None if anew else representation_of(champion, base, material)
+
+
+def represented_by(detector: SupervisedDetector, champion: Detector, material: Material) -> Mapping[str, int]:
+    """The images that the detector's representation was learned from, the champion's where that was kept."""
+    kept = isinstance(champion, SupervisedDetector) and detector.representation is champion.representation
+    return material.represented if kept else folds_of(material)
+
+
+def folds_of(material: Material) -> dict[str, int]:
+    """Of the parts of all images, by SHA-256."""
+    return {item.sha256: fold_of(item.part_key) for item in material.items}
 
 
 def headed(
@@ -175,7 +207,7 @@ def headed(
     """A head that learned from every labelled image, on the one-class detector that gave the scores."""
     known = looking.represented(counted(looking.material, run), representation)
     run.note(progress=0.0, detail=f"learning from {len(labels)} images")
-    return learned(
+    detector = learned(
         looking.base,
         known,
         labels,
@@ -186,6 +218,8 @@ def headed(
         seed=run.row.seed,
         told=partial(tell_learning, run),
     )
+    keep_lessons(looking, detector, run)
+    return detector
 
 
 def rejects_too_many(rejected: NDArray[np.bool_], promised: float) -> bool:
@@ -253,7 +287,7 @@ def with_head(
     """A head that learned from every labelled image, those the memory knows among them; from kept features."""
     looking = Looking(base, material, run.cache, run.device)
     scores = np.array([looking.score(item) for item in counted(material, run)])
-    return headed(looking, representation, looking.decided(), scores, run, tail)
+    return headed(looking, representation, looking.decided, scores, run, tail)
 
 
 def counted(material: Material, run: Run) -> Iterator[SnapshotItem]:

@@ -38,7 +38,7 @@ from workers.retrain.looking import Looking
 from workers.retrain.material import Material
 from workers.retrain.pool import PoolItem
 from workers.retrain.report import write_report
-from workers.retrain.retraining import one_class, representation_of, retrained
+from workers.retrain.retraining import one_class, representation_wanted, retrained
 from workers.retrain.run import Left, Run
 from workers.retrain.snapshot import take_snapshot
 from workers.snapshots.looks import METHOD
@@ -97,8 +97,9 @@ def material(run: Run, row: ModelVersion, base: Detector) -> Material:
     """Images are decoded as fine as the champion's one-class detector and a head on it want them."""
     side = max(base.image_size, beneath(base).image_size)
     known = frozenset(row.configuration.get("memory_from", ()))
-    raw_scores = row.configuration.get("memory_scores", {})
-    return Material(items(run, *LEARNED), run.store, side, run.plan.maximum_megapixels, known, raw_scores)
+    raw_scores, represented = (row.configuration.get(name, {}) for name in ("memory_scores", "represented"))
+    learned = items(run, *LEARNED)
+    return Material(learned, run.store, side, run.plan.maximum_megapixels, known, raw_scores, represented)
 
 
 # Features
@@ -111,7 +112,7 @@ def features(run: Run) -> Left:
     champion = loaded(run, row)
     base = one_class(champion)
     found = material(run, row, base)
-    looking, representation = Looking(base, found, run.cache, run.device), representation_of(champion, base, found)
+    looking, representation = Looking(base, found, run.cache, run.device), representation_wanted(champion, base, found)
     for number, item in enumerate(found.items):
         looking.look_at(item, representation)
         run.progress(
@@ -143,6 +144,7 @@ def fit(run: Run) -> Left:
         "made": done.made,
         "memory": sorted(done.memory),
         "memory_scores": dict(done.raw_scores),
+        "represented": dict(done.represented),
     }
 
 
@@ -398,7 +400,9 @@ def version_row(run: Run, detector: Detector) -> ModelVersion:
         recipe=run.row.recipe,
         detector=detector.name,
         sha256=made["sha256"],
-        configuration=settings | {"memory_from": made["memory"], "memory_scores": made.get("memory_scores", {})},
+        configuration=settings
+        | {"memory_from": made["memory"]}
+        | {name: made.get(name, {}) for name in ("memory_scores", "represented")},
         ok_threshold=detector.ok_threshold,
         ng_threshold=detector.ng_threshold,
         metrics={

@@ -25,6 +25,9 @@ def test_it_tells_what_is_saved_by_keeping_features() -> None:
     fresh = told["parts"]["fresh"]
     assert told["fresh_seconds"] == pytest.approx(fresh["features"] + fresh["learning"], abs=0.02)
     assert told["share"] == pytest.approx(told["cached_seconds"] / told["fresh_seconds"], abs=0.01)
+    new = told["new"]
+    assert new["frames"] == 6
+    assert new["share"] == pytest.approx((new["features"] + new["learning"]) / told["fresh_seconds"], abs=0.01)
     anew = told["memory_anew"]
     assert anew["fresh"]["learning"] == anew["cached"]["learning"] > 0
     seconds = [anew[name]["features"] + anew[name]["learning"] for name in ("cached", "fresh")]

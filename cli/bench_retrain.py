@@ -55,13 +55,14 @@ def retrain(
 
 
 def told(found: dict[str, Any]) -> str:
-    more = (
-        [f"; {found['new']['share']:.1%} with {found['new']['frames']} new ones to look at"] if "new" in found else []
-    )
-    more += [f"; {found['memory_anew']['share']:.1%} where the memory is taught anew"] if "memory_anew" in found else []
+    more = ""
+    if "new" in found:
+        more += f"; {found['new']['share']:.1%} with {found['new']['frames']} new ones to look at"
+    if "memory_anew" in found:
+        more += f"; {found['memory_anew']['share']:.1%} where the memory is taught anew"
     clip = f" on {found['clip']}, for the time alone" if "clip" in found else ""
     return (
         f"{found['frames']} frames of {found['frame']}: {found['fresh_seconds']} s with nothing kept, "
-        f"{found['cached_seconds']} s from kept features ({found['share']:.1%}{''.join(more)}; "
+        f"{found['cached_seconds']} s from kept features ({found['share']:.1%}{more}; "
         f"{found['cache_bytes'] >> 20} MiB kept){clip}"
     )

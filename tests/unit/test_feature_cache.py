@@ -32,6 +32,18 @@ def test_what_is_read_is_what_was_written(tmp_path: Path) -> None:
     assert cache.get("another look", FRAME) is None
 
 
+def test_what_another_version_kept_is_not_there_and_goes_first(tmp_path: Path) -> None:
+    cache = FeatureCache(tmp_path, 1 << 20)
+    cache.put("look", FRAME, arrays())
+    old = cache.place("look", FRAME).with_name(f"{FRAME}.safetensors")
+    cache.place("look", FRAME).rename(old)
+    os.utime(old, (0, 0))
+    assert not cache.holds("look", FRAME) and cache.get("look", FRAME) is None
+    cache.put("look", FRAME, arrays())
+    small = FeatureCache(tmp_path, old.stat().st_size)
+    assert small.trim() == 1 and not old.exists() and small.holds("look", FRAME)
+
+
 def test_a_file_under_another_frames_name_is_as_good_as_none(tmp_path: Path) -> None:
     cache, other = FeatureCache(tmp_path, 1 << 20), "cd" + "0" * 62
     cache.put("look", FRAME, arrays())

@@ -27,7 +27,7 @@ from workers.detectors.summariser import fold_of
 from workers.detectors.supervised import SupervisedDetector
 from workers.detectors.supervised_teaching import teach
 from workers.detectors.supervised_training import learned
-from workers.retrain.bench_frames import FROZEN, MEGAPIXELS, Pixels, Say, counted, figures, taken, told
+from workers.retrain.bench_frames import FROZEN, MEGAPIXELS, Pixels, Say, counted, figures, keep_lessons, taken, told
 from workers.retrain.feature_cache import FeatureCache
 from workers.retrain.looking import Looking
 from workers.retrain.material import Material
@@ -80,7 +80,7 @@ def parted(items: Sequence[SnapshotItem], new: int) -> tuple[Sequence[SnapshotIt
 def forget(cache: FeatureCache, item: SnapshotItem) -> None:
     """As if nobody had looked at the frame."""
     for path, _ in cache.files():
-        if path.stem == item.sha256:
+        if path.name.startswith(item.sha256):
             path.unlink()
 
 
@@ -147,12 +147,6 @@ def timed(looking: Looking, champion: SupervisedDetector, seed: int, say: Say) -
     )
     keep_lessons(looking, detector)
     return Timed(seen - began, time.perf_counter() - seen)
-
-
-def keep_lessons(looking: Looking, detector: SupervisedDetector) -> None:
-    assert detector.representation is not None, "it was learned just now"
-    for item in looking.material.items:
-        looking.keep_lessons(item, detector.representation)
 
 
 def timed_anew(looking: Looking, seed: int, say: Say) -> tuple[Timed, Timed]:

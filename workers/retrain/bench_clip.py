@@ -23,7 +23,7 @@ from workers.detectors.anomalyclip_detector import AnomalyCLIPDetector
 from workers.detectors.forward_cost import anomalyclip_of_noise, configuration, memory_of_noise
 from workers.detectors.registry import use_threads
 from workers.detectors.supervised_training import beneath, learned
-from workers.retrain.bench_frames import FROZEN, MEGAPIXELS, Pixels, Say, counted, figures, taken, told
+from workers.retrain.bench_frames import FROZEN, MEGAPIXELS, Pixels, Say, counted, figures, keep_lessons, taken, told
 from workers.retrain.feature_cache import FeatureCache
 from workers.retrain.looking import Looking
 from workers.retrain.material import Material
@@ -100,7 +100,7 @@ def timed(champion: AnomalyCLIPDetector, material: Material, cache: FeatureCache
     scores = np.array([judging.score(item) for item in known.items])
     judged = time.perf_counter()
     say("learning from labels")
-    learned(
+    detector = learned(
         base,
         judging.represented(known.items, None),
         judging.decided,
@@ -110,6 +110,7 @@ def timed(champion: AnomalyCLIPDetector, material: Material, cache: FeatureCache
         tail=FROZEN,
         seed=seed,
     )
+    keep_lessons(judging, detector)
     return Timed(looked - began, knows - looked, judged - knows, time.perf_counter() - judged)
 
 

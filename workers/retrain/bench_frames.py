@@ -14,8 +14,10 @@ from storage.images import decode, describe
 from storage.label_models import RegionKind
 from storage.snapshot_models import ItemSource, SnapshotItem, Split
 from workers import elpv
+from workers.detectors.supervised import SupervisedDetector
 from workers.detectors.tail_configuration import TailConfiguration
 from workers.retrain.feature_cache import FeatureCache
+from workers.retrain.looking import Looking
 
 MEGAPIXELS: Final = 400.0  # as large as --frame may be
 FROZEN: Final = TailConfiguration(least_labels=0)
@@ -87,6 +89,13 @@ def figures(frames: int, size: Pixels, fresh: Timed, cached: Timed, cache: Featu
         "parts": {"fresh": fresh.parts(), "cached": cached.parts()},
         "cache_bytes": sum(status.st_size for _, status in cache.files()),
     }
+
+
+def keep_lessons(looking: Looking, detector: SupervisedDetector) -> None:
+    """For the next run, as each run does at its end."""
+    assert detector.representation is not None, "it was learned just now"
+    for item in looking.material.items:
+        looking.keep_lessons(item, detector.representation)
 
 
 def told(say: Say, name: str, step: str) -> None:

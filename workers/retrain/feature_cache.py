@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final
@@ -16,7 +17,8 @@ import safetensors
 import safetensors.numpy
 from numpy.typing import NDArray
 
-SUFFIX: Final = ".safetensors"
+SUFFIX: Final = ".2.safetensors"
+"""With the version of what stands in a file: of another version there is nothing, and its files are the first to go."""
 DIGEST: Final = "sha256"
 
 Arrays = dict[str, NDArray[Any]]
@@ -44,7 +46,8 @@ class FeatureCache:
         if digest(look, frame, found) != wanted:
             path.unlink(missing_ok=True)
             return None
-        os.utime(path)  # used last now
+        with suppress(FileNotFoundError):  # somebody empties the folder
+            os.utime(path)  # used last now
         return found
 
     def holds(self, look: str, frame: str) -> bool:
@@ -82,7 +85,7 @@ class FeatureCache:
         return removed
 
     def files(self) -> list[tuple[Path, os.stat_result]]:
-        return [(path, path.stat()) for path in self.folder.rglob(f"*{SUFFIX}")]
+        return [(path, path.stat()) for path in self.folder.rglob("*.safetensors")]
 
 
 def digest(look: str, frame: str, arrays: Mapping[str, NDArray[Any]]) -> str:

@@ -18,7 +18,7 @@ from workers.detectors.head import Head, Inputs, head_of
 from workers.detectors.head_configuration import HeadConfiguration
 
 MOST_DIRECTIONS = (48, 80, 160)  # of strides 8, 16 and 32
-GRID, IMAGES = 8, 500  # patches along a side, and images, that directions are learned from: about as many
+GRID = 8  # patches along a side that directions are learned from: about as many
 CHUNK = 64  # images at once
 
 
@@ -37,8 +37,8 @@ def learn_directions(stages: Inputs) -> list[Directions]:
 
 def principal(stage: Tensor, most: int) -> Directions:
     """stage: (images, channels, rows, columns)."""
-    step, images = max(1, stage.shape[-1] // GRID), max(1, len(stage) // IMAGES)
-    rows = stage[::images, :, ::step, ::step].permute(0, 2, 3, 1).flatten(0, 2).float()
+    step = max(1, stage.shape[-1] // GRID)
+    rows = stage[:, :, ::step, ::step].permute(0, 2, 3, 1).flatten(0, 2).float()
     centre = rows.mean(0)
     rows -= centre
     covariance = rows.T @ rows / len(rows)

@@ -14,12 +14,13 @@ from torch import Tensor
 from workers.detectors.frame_features import FrameFeatures, Half, Look, checked
 from workers.detectors.head import Inputs
 from workers.detectors.head_features import MIRRORED, Lessons, cells, inputs_of, lessons, stacked, told_of
-from workers.detectors.head_reduction import IMAGES, learn_directions, reduced
+from workers.detectors.head_reduction import learn_directions, reduced
 from workers.detectors.labelled import Marked, Seen
 from workers.detectors.representation import Representation
 from workers.detectors.summariser import fold_of, learn_summariser
 from workers.detectors.summary import cells_of_frames
 
+DIRECTED = 500  # images, and at most twice as many, that directions are learned from
 LARGEST_LESSON = 4000  # looks: while the machine learns from fewer, it also learns from mirrored ones
 
 Activations = Callable[[], list[Tensor]]
@@ -43,7 +44,7 @@ def represented_anew(frames: Sequence[Seen], groups: Sequence[str], look: Look) 
     for one in frames:
         checked(one.features, look)
     copies = disturbed(frames)
-    some = frames[:: max(1, len(frames) // IMAGES)]
+    some = frames[:: max(1, len(frames) // DIRECTED)]
     along = learn_directions(inputs_of([one.features for one in some]))
     looks = cells([*frames, *copies])
     looks = torch.cat([looks, *mirrored(frames, mirrored_ways(len(frames), len(copies) // len(frames)))])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from storage.image_store import ImageStore
@@ -57,6 +57,3 @@ class Material:
 
     def bad_parts(self) -> list[str]:
         return sorted({item.part_key for item in self.items if item.is_anomaly})
-
-    def images_of(self, parts: frozenset[str]) -> Iterator[SnapshotItem]:
-        return (item for item in self.items if item.part_key in parts)
